@@ -28,9 +28,8 @@ Source = Path | str | bytes | BinaryIO
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm")
 MAX_PIXELS = 200_000_000
 
-Image.init()  # or naming a format whose plugin was not yet needed is a KeyError
-# Formats that start another program (EPS) or never hold photographs stay out.
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# Formats that start another program (EPS) or never hold photographs stay out.  "JPEG" opens MPO as well.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, struct.error, zlib.error)
 
 _ORIENTATION_TAG = 0x0112
