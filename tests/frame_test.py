@@ -1,0 +1,59 @@
+"""The files around the code agree with it and with each other."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from floors_test import imported
+
+import btbnet_jax
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_requirements_txt_repeats_the_dependencies_of_pyproject():
+    assert (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() == PROJECT["dependencies"]
+
+
+def test_requirements_have_lower_bounds_and_no_others():
+    extras = PROJECT["optional-dependencies"].values()
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]
+    assert [line for line in lines if not re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+", line)] == []
+
+
+def test_the_development_extra_holds_all_the_others():
+    extras = PROJECT["optional-dependencies"]
+    assert {line for extra in extras.values() for line in extra} == set(extras["dev"])
+
+
+def test_the_changelog_begins_with_the_version():
+    headings = re.findall(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == btbnet_jax.__version__
+
+
+def test_the_citation_names_the_version():
+    versions = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert versions == [btbnet_jax.__version__]
+
+
+def test_only_the_package_is_installed():
+    try:
+        names = metadata.distribution("btbnet_jax").read_text("top_level.txt")
+    except metadata.PackageNotFoundError:
+        pytest.skip("btbnet_jax is not installed here, it is imported from its folder")
+    assert names == "btbnet_jax\n"
+
+
+def test_no_file_imports_another_framework(python_files: list[Path]):
+    frameworks = {"cv2", "keras", "tensorflow", "torch", "torchvision"}
+    found = [
+        f"{path.name}: {name}"
+        for path in python_files
+        if path.parent.name != "benchmarks"  # which measure us beside others
+        for name in imported(path.read_text(encoding="utf-8"))
+        if name.partition(".")[0] in frameworks
+    ]
+    assert found == []
