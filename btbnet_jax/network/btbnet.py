@@ -1,0 +1,151 @@
+"""The whole network: scales, streams, fusion, recurrent refinement."""
+
+import functools
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from btbnet_jax.config import NetworkConfig, Normalisation
+from btbnet_jax.network.convolution import Convolution, zero_outside
+from btbnet_jax.network.frrnet import FNet, RRNet
+from btbnet_jax.network.stream import Stream
+from btbnet_jax.resize import resize, scaled_size, valid_pixels
+from btbnet_jax.types import Features, Images, Maps, Sizes, Valid
+
+
+class Outputs(NamedTuple):
+    """Logits at the resolution of the image; their sigmoid is the map, 1 = in focus.
+
+    Where the images are smaller than their arrays, the values outside them mean nothing.
+
+    Attributes:
+      streams: of the map M_n of every stream.
+      fused: of FNet's map M_f, or of the mean of the streams' maps where there is no FNet.
+      steps: after every recurrent step; none where there is no RRNet.
+    """
+
+    streams: Float[Array, "s b h w 1"]
+    fused: Maps
+    steps: Float[Array, "t b h w 1"]
+
+    @property
+    def logits(self) -> Maps:
+        """Those of the final map: after the last recurrent step, or fused where there is none."""
+        return self.steps[-1] if len(self.steps) else self.fused
+
+    @property
+    def focus_map(self) -> Maps:
+        """The final map, 0..1, 1 = in focus."""
+        return nn.sigmoid(self.logits)
+
+
+class BTBNet(nn.Module):
+    """Multi-stream bottom-top-bottom network with fusion and recurrent reconstruction.
+
+    Source: Zhao, Zhao, Wang, Lu: "Defocus Blur Detection via Multi-Stream Bottom-Top-Bottom Fully
+    Convolutional Network", CVPR 2018, section 3 and figure 2.
+
+    Attributes:
+      config: its settings.
+      convolution: makes a convolution of so many features; another one must name its parameters alike.
+    """
+
+    config: NetworkConfig = NetworkConfig()
+    convolution: Callable[..., nn.Module] = Convolution
+
+    @nn.compact
+    def __call__(self, images: Images, size: Sizes | None = None) -> Outputs:
+        """Returns the logits of all maps.
+
+        Args:
+          images: RGB in sRGB encoding, 0..1, of any height and width from 1 up.
+          size: true height and width of each image where its array is larger, None where they fill it.
+        """
+        config = self.config
+        parts: dict[str, Any] = {"channels": config.channels, "convolution": self._convolution()}
+        fnet, stream = (nn.remat(part) if config.remat else part for part in (FNet, Stream))
+        valid = None if size is None else valid_pixels(images.shape[1:3], size)
+        images = zero_outside(images, valid)
+
+        if config.share_streams:
+            modules = [stream(**parts, name="stream")] * len(config.scales)
+        else:
+            modules = [stream(**parts, name=f"stream{n}") for n, _ in enumerate(config.scales, start=1)]
+        logits = [
+            run_stream(module, images, size, scale=scale, normalisation=config.normalisation)
+            for module, scale in zip(modules, config.scales, strict=True)
+        ]
+        streams = jnp.stack(logits)
+
+        if config.use_fnet:
+            maps = zero_outside(nn.sigmoid(jnp.concatenate(logits, axis=-1)), valid)
+            fused = fnet(**parts, name="fnet")(maps, images, valid)
+        else:
+            fused = logits_of_blend(functools.partial(jnp.mean, axis=0), streams)
+
+        steps = jnp.zeros((0, *fused.shape))
+        if config.use_rrnet:
+            start = zero_outside(nn.sigmoid(fused), valid)
+            steps = RRNet(config.num_steps, **parts, remat=config.remat, name="rrnet")(start, images, valid)
+        return Outputs(streams, fused, steps)
+
+    def _convolution(self) -> Callable[..., nn.Module]:
+        precision = jax.lax.Precision[self.config.precision.upper()]
+        return functools.partial(self.convolution, dtype=jnp.dtype(self.config.dtype), precision=precision)
+
+
+def run_stream(
+    stream: Callable[[Images, Valid | None], Maps],
+    images: Images,
+    size: Sizes | None,
+    *,
+    scale: Fraction,
+    normalisation: Normalisation,
+) -> Maps:
+    """Returns the logits of M_n at the resolution of `images`: resize, normalise, `stream`, resize back.
+
+    Source: section 3.1 of the paper; the map of a stream is resized bilinearly to the input's resolution.
+    Assumption: the input is resized bilinearly with anti-aliasing.
+    """
+    shape = images.shape[1:3]
+    small_shape = tuple(scaled_size(n, scale) for n in shape)
+    small_size = None if size is None else scaled_size(size, scale)
+    valid = None if small_size is None else valid_pixels(small_shape, small_size)
+    small = resize(images, small_shape, size=size, new_size=small_size)
+    logits = stream(zero_outside(normalise(small, normalisation), valid), valid).astype(jnp.float32)
+    if scale == 1:
+        return logits
+    return logits_of_blend(lambda maps: resize(maps, shape, size=small_size, new_size=size), logits)
+
+
+def normalise(images: Images, normalisation: Normalisation) -> Images:
+    """Returns RGB images of 0..1 as the trunk's weights expect them."""
+    channels = images if normalisation.order == "rgb" else images[..., ::-1]
+    mean, std = (jnp.asarray(values).reshape(1, 1, 1, 3) for values in (normalisation.mean, normalisation.std))
+    return (channels * normalisation.scale - mean) / std
+
+
+def logits_of_blend(blend: Callable[[Features], Features], logits: Features) -> Features:
+    """Returns the logits of `blend(maps)`, for a blend that is a weighted mean, from the logits of the maps.
+
+    The paper resizes and compares maps, and the loss needs logits.  Blending p and 1 - p apart,
+    log(blend(p)) - log(blend(1 - p)) loses nothing where p rounds to 1, as log(p / (1 - p)) would.
+    """
+    tiny = jnp.finfo(jnp.float32).tiny
+    focus, blur = (jnp.maximum(blend(nn.sigmoid(signed)), tiny) for signed in (logits, -logits))
+    return jnp.log(focus) - jnp.log(blur)
+
+
+def init_params(key: Array, config: NetworkConfig) -> dict[str, Any]:
+    """Returns fresh parameters; they do not depend on the size of images or the number of steps.
+
+    Args:
+      key: of the random numbers.
+      config: settings of the network.
+    """
+    return jax.jit(BTBNet(config).init)(key, jnp.zeros((1, 8, 8, 3)))["params"]
