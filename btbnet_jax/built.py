@@ -1,0 +1,117 @@
+"""Data sets that were built: opened, and checked to be whole."""
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import tensorflow_datasets as tfds
+
+from btbnet_jax.sources import dut, shi
+
+# Of the sets whose size is known; each may have any one of the lists of splits.
+_EXPECTED: Mapping[str, tuple[Mapping[str, int], ...]] = {
+    "shi": (shi.EXPECTED,),
+    "dut": (dut.EXPECTED, dut.EXPECTED_WITH_TRAIN),
+}
+
+
+class BuildError(ValueError):
+    """A built data set that is not there, not whole, or cannot be written."""
+
+
+class BuiltSource(Sequence[dict[str, Any]]):
+    """The examples of a split, as bytes: {"image": bytes, "mask": bytes, "name": str}.
+
+    ``mask`` is absent where the set holds clear images only.  It can be pickled, and read by many threads.
+    """
+
+    def __init__(self, directory: Path, split: str) -> None:
+        """Opens a split of a set that `check_built` has passed."""
+        self._state = directory, split
+        builder = tfds.builder_from_directory(directory)
+        images = [name for name in ("image", "mask") if name in (builder.info.features or ())]
+        self._records = builder.as_data_source(split, decoders={name: tfds.decode.SkipDecoding() for name in images})
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        example = dict(self._records[index % len(self)])
+        return example | {"name": example["name"].decode()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BuiltSource, self._state
+
+
+def open_source(data_dir: Path | str, name: str, split: str) -> BuiltSource:
+    """Returns a split of a built data set.
+
+    Args:
+      data_dir: folder of built sets.
+      name: such as "shi", "simulated/generated" or "pairs/mine".
+      split: such as "train" or "test", or a part of one as TFDS writes it, "train[:100]".
+
+    Raises:
+      BuildError: the set is not built or not whole, or has no such split.
+    """
+    folder = Path(data_dir, name)
+    versions = [path for path in folder.glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+    if not versions:
+        there = sorted(
+            str(path.parent.parent.relative_to(data_dir)) for path in Path(data_dir).glob("**/dataset_info.json")
+        )
+        raise BuildError(
+            f"no data set {name!r} is built in {data_dir}, which has {', '.join(there) or 'none'}; build it by "
+            f"python -m btbnet_jax data {name.split('/')[0]} --data-dir {data_dir} (--help says with what)"
+        )
+    newest = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
+    splits = check_built(newest)
+    if re.split(r"[\[+]", split)[0] not in splits:
+        raise BuildError(f"{name} in {data_dir} has no split {split!r}; it has {', '.join(sorted(splits))}")
+    return BuiltSource(newest, split)
+
+
+def check_built(directory: Path) -> dict[str, int]:
+    """Returns the number of examples of each split of a built set.
+
+    Args:
+      directory: of the set's version, such as ``data/shi/1.0.0``.
+
+    Raises:
+      BuildError: the set was built in part only, or with other numbers than the set is known to have.
+    """
+    advice = f"delete the folder {directory} and build the set again"
+    try:
+        info = tfds.builder_from_directory(directory).info
+    except (OSError, ValueError, KeyError) as error:
+        raise BuildError(f"{directory} was not built to its end ({error}): {advice}") from error
+    counts = {name: split.num_examples for name, split in info.splits.items()}
+    if not counts:
+        raise BuildError(f"{directory} was not built to its end, it has no splits: {advice}")
+    missing = [Path(file) for split in info.splits.values() for file in split.filepaths if not Path(file).is_file()]
+    if missing:
+        raise BuildError(f"{directory} lacks {len(missing)} of its files, {missing[0].name} the first: {advice}")
+    expected = _EXPECTED.get(info.name)
+    if expected and counts not in expected:
+        raise BuildError(f"{directory} has {counts} examples instead of {' or '.join(map(str, expected))}: {advice}")
+    return counts
+
+
+def check_writable(folder: Path) -> None:
+    """Raises a BuildError where a folder cannot be made or written; makes it otherwise."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BuildError(f"cannot write into {folder}: {error}; choose another data folder") from error

@@ -1,0 +1,33 @@
+"""Lists of names: one example's name a line."""
+
+from importlib import resources
+from pathlib import Path
+
+from btbnet_jax.images import SUFFIXES
+from btbnet_jax.sources.checks import SourceError, listed
+
+
+def committed_names(name: str) -> tuple[str, ...]:
+    """Returns a list that comes with this package, such as ``shi_test100`` or ``shi_valid60``."""
+    return tuple(resources.files("btbnet_jax.sources").joinpath("lists", f"{name}.txt").read_text("utf-8").split())
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Returns the names in a text file; suffixes of images, empty lines and lines with # are dropped.
+
+    Raises:
+      SourceError: no such file, no name in it, or a name twice.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path} is not a file", ["a list of names has one name a line"])
+    lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    names = [_without_suffix(line) for line in lines if line and not line.startswith("#")]
+    if not names:
+        raise SourceError(f"{path} holds no name", ["a list of names has one name a line"])
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise SourceError(f"{path} names examples twice", [listed(twice)])
+    return tuple(names)
+
+
+def _without_suffix(line: str) -> str:
+    return line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in SUFFIXES else line
