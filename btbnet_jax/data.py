@@ -1,0 +1,240 @@
+"""From a built data set to batches: examples in order for scoring, shuffled and augmented for training.
+
+The batches are a function of the settings and the step alone: not of the number of threads, and not of
+where a run was interrupted.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import grain
+import numpy as np
+from jaxtyping import Int32, UInt8
+from numpy import ndarray
+
+from btbnet_jax import builders
+from btbnet_jax.config import DataConfig
+from btbnet_jax.images import read_image, read_mask, resize_image, rotate_45
+from btbnet_jax.sources import shi, simulated
+from btbnet_jax.types import HostImage, HostMap
+
+BUCKET = 64
+"""Images of their own sizes are padded to multiples of this, so that few shapes are compiled."""
+
+NUM_VERSIONS = {"none": 1, "right_angles": 8, "paper": 16}
+
+
+class Batch(NamedTuple):
+    """Images and masks of one step.  Each lies at the top left of its array, and the rest is zero.
+
+    Attributes:
+      image: RGB.
+      mask: the truth, 255 = in focus.
+      size: true height and width; 0 where an incomplete batch was filled.
+      index: of the example in the data set, -1 where an incomplete batch was filled.
+    """
+
+    image: UInt8[ndarray, "b h w 3"]
+    mask: UInt8[ndarray, "b h w 1"]
+    size: Int32[ndarray, "b 2"]
+    index: Int32[ndarray, " b"]
+
+
+class Examples:
+    """Images with their masks, of one split of a built data set, by random access.
+
+    A set that holds only clear sources is blurred on the fly: every source gives 20 examples.
+
+    Args:
+      data_dir: folder that data sets are built in.
+      name: of the data set, "shi" or "simulated/generated".
+      split: "train" or "test".
+      subset: which examples, all of them where None.
+
+    Raises:
+      FileNotFoundError: the set is not built; the message says how to.
+      ValueError: no such split.
+    """
+
+    def __init__(self, data_dir: Path | str, name: str, split: str, *, subset: Sequence[int] | None = None) -> None:
+        self._records = builders.open_source(data_dir, name, split)
+        first = self._records[0]
+        self._versions = 1 if "mask" in first else simulated.VERSIONS
+        self._subset = range(len(self._records) * self._versions) if subset is None else subset
+
+    def __len__(self) -> int:
+        return len(self._subset)
+
+    def __getitem__(self, index: int) -> tuple[HostImage, HostMap]:
+        """Returns one image and its mask."""
+        record, version = divmod(self._subset[index], self._versions)
+        values = self._records[record]
+        image = read_image(values["image"])
+        if "mask" in values:
+            return image, read_mask(values["mask"])
+        return simulated.blurred_version(image, version)
+
+    def name(self, index: int) -> str:
+        """Returns the name of an example."""
+        record, version = divmod(self._subset[index], self._versions)
+        name = self._records[record]["name"]
+        return name if self._versions == 1 else simulated.version_name(name, version)
+
+    def only(self, indices: Sequence[int]) -> "Examples":
+        """Returns some of the examples, in the order of `indices`."""
+        chosen = object.__new__(Examples)
+        chosen._records, chosen._versions = self._records, self._versions
+        chosen._subset = [self._subset[index] for index in indices]
+        return chosen
+
+
+def hold_out(examples: Examples, validation: str) -> tuple[Examples, Examples]:
+    """Returns the examples to train on and those held out for validation.
+
+    Args:
+      examples: of the training split.
+      validation: "shi60" for the committed list; a number for so many examples, by the sha256 of their
+        names, all versions of a simulated source on one side; "none".
+
+    Raises:
+      ValueError: too few examples, or none of the committed names.
+    """
+    names = [examples.name(index) for index in range(len(examples))]
+    groups = [simulated.source_name(name) for name in names]
+    if validation == "shi60":
+        held = set(shi.VALIDATION) & set(names)
+        if len(held) != len(shi.VALIDATION):
+            raise ValueError(
+                f'validation "shi60" names {len(shi.VALIDATION)} images of Shi\'s set and {len(held)} are here; '
+                'give a number of images to hold out, or "none"'
+            )
+        is_held = [name in held for name in names]
+    else:
+        wanted, held, count = 0 if validation == "none" else int(validation), set(), 0
+        for group in sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest()):
+            if count >= wanted:
+                break
+            held.add(group)
+            count += groups.count(group)
+        is_held = [group in held for group in groups]
+    kept = [index for index, flag in enumerate(is_held) if not flag]
+    if not kept:
+        raise ValueError(f"holding out {validation} of {len(names)} images leaves none to train on")
+    return examples.only(kept), examples.only([index for index, flag in enumerate(is_held) if flag])
+
+
+def train_batches(
+    examples: Examples, config: DataConfig, *, start: int = 0, shard: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """Returns an endless iterator of augmented batches.
+
+    Every epoch shows each orientation of each image once, in an order of its own.
+
+    Args:
+      examples: to train on.
+      config: batch size, sizes, orientations and seed.
+      start: number of batches to leave out, those that an interrupted run has seen.
+      shard: index of this process and number of processes; each gets its share of every batch.
+
+    Raises:
+      ValueError: a batch that the processes cannot share equally.
+    """
+    process, num_processes = shard
+    if config.batch_size % num_processes:
+        raise ValueError(f"{num_processes} processes cannot share a batch of {config.batch_size}")
+    versions = NUM_VERSIONS[config.orientations]
+
+    def prepare(index: int, rng: np.random.Generator) -> Batch:
+        example, version = divmod(index, versions)
+        image, mask = _resized(*examples[example], config.size)
+        image, mask = (orient(array, version, of=versions) for array in (image, mask))
+        if config.crop:
+            top, left = (int(rng.integers(max(0, n - config.crop) + 1)) for n in image.shape[:2])
+            window = np.s_[top : top + config.crop, left : left + config.crop]
+            image, mask = image[window], mask[window]
+        side = config.crop or config.size
+        return _padded(image, mask, example, (side, side) if side else _bucket(mask.shape))
+
+    dataset = grain.MapDataset.range(len(examples) * versions).seed(config.seed).shuffle().repeat()
+    dataset = dataset[process::num_processes].random_map(prepare)
+    dataset = dataset.batch(config.batch_size // num_processes)[start:]
+    return iter(dataset.to_iter_dataset(_read_options(config.threads)))
+
+
+def orient(array: UInt8[ndarray, "..."], version: int, *, of: int) -> UInt8[ndarray, "..."]:
+    """Returns one of the orientations of an image or mask.
+
+    Source: the paper, training: 8 rotations, each mirrored and not, 16 versions of an image.
+    Assumption: rotations by multiples of 45°.  The odd ones keep the largest inscribed square, so that no
+      filled corner ever looks like an edge of blur.
+
+    Args:
+      array: image or mask.
+      version: 0 to `of` - 1; version 0 is the image itself, and the odd ones are mirrored.
+      of: 1 for no augmentation, 8 for right angles, 16 for the paper's.
+    """
+    turns, mirrored = divmod(version, 2)
+    quarters, eighth = divmod(turns, of // 8) if of >= 8 else (0, 0)
+    if eighth:
+        array = rotate_45(array)
+    array = np.rot90(array, quarters)
+    return array[:, ::-1] if mirrored else array
+
+
+def ordered_batches(
+    examples: Examples, *, size: int, batch_size: int = 1, threads: int = 2, shard: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """Returns all examples once, in order; the last batch is filled up with images of no pixel.
+
+    Args:
+      examples: to score.
+      size: height and width that images and masks are resized to, bilinear; 0 keeps their own.
+      batch_size: images a batch, over all processes.
+      threads: that read and decode.
+      shard: index of this process and number of processes.
+
+    Raises:
+      ValueError: several images of their own sizes in a batch.
+    """
+    process, num_processes = shard
+    if not size and batch_size > num_processes:
+        raise ValueError("images of their own sizes cannot share a batch: give a size, or batch_size 1")
+
+    def prepare(index: int) -> Batch:
+        if index >= len(examples):
+            side = size or BUCKET
+            empty = np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), np.uint8)
+            return _padded(*empty, -1, (side, side))
+        image, mask = _resized(*examples[index], size)
+        return _padded(image, mask, index, (size, size) if size else _bucket(mask.shape))
+
+    length = -(-len(examples) // batch_size) * batch_size
+    dataset = grain.MapDataset.range(length)[process::num_processes].map(prepare).batch(batch_size // num_processes)
+    return iter(dataset.to_iter_dataset(_read_options(threads)))
+
+
+def _read_options(threads: int) -> grain.ReadOptions:
+    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+
+
+def _resized(image: HostImage, mask: HostMap, size: int) -> tuple[HostImage, HostMap]:
+    return (resize_image(image, (size, size)), resize_image(mask, (size, size))) if size else (image, mask)
+
+
+def _bucket(shape: tuple[int, ...]) -> tuple[int, int]:
+    height, width = (-(-n // BUCKET) * BUCKET for n in shape)
+    return height, width
+
+
+def _padded(image: HostImage, mask: HostMap, index: int, shape: tuple[int, int]) -> Batch:
+    """One example without a batch axis, padded to `shape`."""
+    height, width = mask.shape
+    margins = ((0, shape[0] - height), (0, shape[1] - width))
+    return Batch(
+        image=np.pad(image, (*margins, (0, 0))),
+        mask=np.pad(mask, margins)[..., None],
+        size=np.array(mask.shape, np.int32),
+        index=np.array(index, np.int32),
+    )
