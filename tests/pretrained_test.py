@@ -313,6 +313,15 @@ def test_another_hdf5_file_is_refused(tmp_path: Path):
         load(tmp_path / "vgg16.weights.h5")
 
 
+def test_another_keras_network_is_told_by_keras_names(tmp_path: Path):
+    with h5py.File(tmp_path / "resnet50.h5", "w") as file:
+        file.attrs["layer_names"] = [b"conv1_conv"]
+        file.create_group("conv1_conv").attrs["weight_names"] = [b"conv1_conv/kernel:0"]
+        file["conv1_conv/conv1_conv/kernel:0"] = np.zeros((7, 7, 3, 64), np.float32)
+    with pytest.raises(ValueError, match="26 missing: block1_conv1/kernel, block1_conv1/bias, block1_conv2/kernel"):
+        load(tmp_path / "resnet50.h5")
+
+
 def test_without_h5py_a_keras_file_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write_keras(tmp_path / "vgg16.h5", torch_tensors())
     monkeypatch.setitem(sys.modules, "h5py", None)

@@ -126,7 +126,7 @@ def _layout(tensors: Mapping[str, StoredTensor]) -> _Layout:
     Source: torchvision's ``models/vgg.py``, timm's ``models/vgg.py``, Keras' ``applications/vgg16.py`` and
     ``applications/imagenet_utils.py`` (mode "caffe").
     """
-    if any(name.startswith("block1_conv1/") for name in tensors):
+    if any(name.endswith("/kernel") for name in tensors):
         return _Layout("keras", CAFFE_BGR, "block", "{0.keras}/kernel", "{0.keras}/bias", (0, 1, 2, 3))
     prefixes = ("features.", "module.features.", "features.module.", "module.", "")
     prefix = next((prefix for prefix in prefixes if f"{prefix}0.weight" in tensors), "features.")
