@@ -80,7 +80,7 @@ def read_mask(source: Source, *, max_pixels: int = MAX_PIXELS) -> HostMap:
     with _upright(source, max_pixels) as image:
         if image.has_transparency_data:
             image = image.convert("RGBA")
-            if image.getextrema()[3] != (255, 255):
+            if image.getchannel("A").getextrema() != (255, 255):
                 raise ImageError("has transparent pixels; a mask says all by its greys: save it without alpha")
         return np.array(image.convert("L") if image.mode in ("1", "L") else image.convert("RGB").convert("L"))
 

@@ -68,7 +68,9 @@ def check_pairs(pairs: Iterable[Pair], *, check_polarity: bool = True) -> list[s
         return problems
     brightest = max((level for _, _, level in checked), default=255)
     if 0 < brightest < 128:
-        return [f"the brightest grey of all masks is {brightest} of 255: masks of 0 and 1 have to be saved as 0 and 255"]
+        return [
+            f"the brightest grey of all masks is {brightest} of 255: masks of 0 and 1 have to be saved as 0 and 255"
+        ]
     in_focus = sum(share > 0.5 for _, share, _ in checked)
     if check_polarity and len(pairs) >= _FEWEST_MASKS and in_focus > SUSPICIOUS_SHARE * len(pairs):
         white = "in focus" if pairs[0].focus_is_white else "blurred"

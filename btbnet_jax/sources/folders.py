@@ -49,8 +49,11 @@ def missing_names(folder: Path, expected: Collection[str], found: Collection[str
 
 def ambiguous_names(found: dict[str, list[Path]]) -> list[str]:
     """Returns a line for each stem that several files of a folder share."""
-    return [f"{paths[0].parent} has {listed(path.name for path in paths)} for one image"
-            for paths in found.values() if len(paths) > 1]
+    return [
+        f"{paths[0].parent} has {listed(path.name for path in paths)} for one image"
+        for paths in found.values()
+        if len(paths) > 1
+    ]
 
 
 def contents(folder: Path) -> str:

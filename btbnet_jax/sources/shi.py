@@ -18,18 +18,11 @@ HOW_TO_GET = (
     "and put both, zipped or unzipped, into one folder"
 )
 
+TEST = committed_names("shi_test100")  # in the order of the authors' release
+VALIDATION = committed_names("shi_valid60")  # of the train split, to choose by
+
 _NAMES = frozenset(f"out_of_focus{number:04d}" for number in range(1, 705))
 _PATTERN = r"out_of_focus\d{4}"
-
-
-def test_names() -> tuple[str, ...]:
-    """Returns the 100 names of the test split, in the order of the authors' release."""
-    return committed_names("shi_test100")
-
-
-def validation_names() -> tuple[str, ...]:
-    """Returns the 60 names of the train split that are held out to choose by."""
-    return committed_names("shi_valid60")
 
 
 def find_shi(roots: Sequence[Path]) -> Findings:
@@ -49,9 +42,8 @@ def find_shi(roots: Sequence[Path]) -> Findings:
         files.append(found)
     if len(files) == 2:
         images, masks = files
-        test = set(test_names())
         for name in sorted(_NAMES & images.keys() & masks.keys()):
-            split = "test" if name in test else "train"
+            split = "test" if name in TEST else "train"
             pair = Pair(name, images[name][0], masks[name][0], focus_is_white=False)
             findings.splits.setdefault(split, []).append(pair)
     return findings

@@ -4,6 +4,7 @@ Source: the paper, training: 20 versions of each clear image, four halves times 
 level is one more pass of a 7 × 7 Gaussian with standard deviation 2.
 """
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -52,6 +53,11 @@ def version_name(source: str, version: int) -> str:
     """Returns the name of an example, such as ``100007_upper_3`` for 3 passes over the upper half."""
     half, level = divmod(version, LEVELS)
     return f"{source}_{HALVES[half]}_{level + 1}"
+
+
+def source_name(name: str) -> str:
+    """Returns the name of the source of an example: what `version_name` was given."""
+    return re.sub(rf"_({'|'.join(HALVES)})_[1-{LEVELS}]$", "", name)
 
 
 def blur_once(image: Float32[ndarray, "h w c"]) -> Float32[ndarray, "h w c"]:

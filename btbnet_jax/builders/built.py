@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -31,8 +31,9 @@ class BuiltSource(Sequence[dict[str, Any]]):
         """Opens a split of a set that `check_built` has passed."""
         self._state = directory, split
         builder = tfds.builder_from_directory(directory)
-        images = [name for name in ("image", "mask") if name in (builder.info.features or ())]
-        self._records = builder.as_data_source(split, decoders={name: tfds.decode.SkipDecoding() for name in images})
+        as_stored = {name: tfds.decode.SkipDecoding() for name in ("image", "mask") if name in _features(builder)}
+        as_data_source: Callable[..., Any] = builder.as_data_source  # TFDS' own type for it takes no arguments
+        self._records = as_data_source(split, decoders=as_stored)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -79,6 +80,13 @@ def open_source(data_dir: Path | str, name: str, split: str) -> BuiltSource:
     if re.split(r"[\[+]", split)[0] not in splits:
         raise BuildError(f"{name} in {data_dir} has no split {split!r}; it has {', '.join(sorted(splits))}")
     return BuiltSource(newest, split)
+
+
+def _features(builder: tfds.core.DatasetBuilder) -> tfds.features.FeaturesDict:
+    features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        raise BuildError(f"{builder.data_path} is not one of our data sets: its features are {features}")
+    return features
 
 
 def check_built(directory: Path) -> dict[str, int]:

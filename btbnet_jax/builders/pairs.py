@@ -1,0 +1,118 @@
+"""Builders of images with published masks: Shi's set, DUT, and anyone's own."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from btbnet_jax.builders.source import Example, SourceBuilder, in_threads, stored_image
+from btbnet_jax.images import encode_png, read_mask
+from btbnet_jax.sources import dut, pairs, shi
+from btbnet_jax.sources.archives import archives_in, unpack
+from btbnet_jax.sources.checks import Findings, Pair, SourceError, check_pairs
+
+
+class PairBuilder(SourceBuilder, skip_registration=True):
+    """A set of images and their masks, all of which are checked before anything is written."""
+
+    def _find(self, roots: Sequence[Path]) -> Findings:
+        raise NotImplementedError
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Example]]:
+        folder = self._manual_folder(dl_manager)
+        findings = self._find((folder,))
+        if findings.problems and (archives := archives_in(folder)):
+            findings = self._find((folder, *unpack(archives, self._workspace)))
+        return self._checked(findings)
+
+    def _checked(self, findings: Findings, *, check_polarity: bool = True) -> dict[str, Iterator[Example]]:
+        """The examples of each split, where all their files are good."""
+        found = list(itertools.chain(*findings.splits.values()))
+        if problems := findings.problems + check_pairs(found, check_polarity=check_polarity):
+            raise SourceError(
+                f"{self.name} cannot be built", [*problems, f"What to do: {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"]
+            )
+        for note in findings.notes:
+            logging.warning("%s: %s", self.name, note)
+        return {name: self._generate_examples(in_threads(_example, split)) for name, split in findings.splits.items()}
+
+
+class ShiBuilder(PairBuilder, skip_registration=True):
+    """Shi's photographs."""
+
+    name = "shi"
+    DESCRIPTION = shi.__doc__ or ""
+    HOMEPAGE = "http://www.cse.cuhk.edu.hk/~leojia/projects/dblurdetect/dataset.html"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = shi.HOW_TO_GET
+
+    def _find(self, roots: Sequence[Path]) -> Findings:
+        return shi.find_shi(roots)
+
+
+class DutBuilder(PairBuilder, skip_registration=True):
+    """DUT's photographs."""
+
+    name = "dut"
+    DESCRIPTION = dut.__doc__ or ""
+    HOMEPAGE = "http://ice.dlut.edu.cn/ZhaoWenda/BTBCRLNet.html"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = dut.HOW_TO_GET
+
+    def _find(self, roots: Sequence[Path]) -> Findings:
+        return dut.find_dut(roots)
+
+
+@dataclasses.dataclass(eq=False)
+class PairsConfig(tfds.core.BuilderConfig):
+    """Which files make up a set of one's own.
+
+    Attributes:
+      focus: the masks' grey that means in focus.
+      images: folder of images; ``images`` in the manual folder where None.
+      masks: folder of masks; ``masks`` in the manual folder where None.
+      train_names: file that names the training examples; ``train.txt`` in the manual folder where it is there.
+      test_names: file that names the test examples; ``test.txt`` likewise.
+      check_polarity: whether masks that are nearly all mostly in focus are an error.
+    """
+
+    focus: Literal["white", "black"] = "white"
+    images: Path | None = None
+    masks: Path | None = None
+    train_names: Path | None = None
+    test_names: Path | None = None
+    check_polarity: bool = True
+
+
+class PairsBuilder(PairBuilder, skip_registration=True):
+    """Images and masks of one's own."""
+
+    name = "pairs"
+    DESCRIPTION = pairs.__doc__ or ""
+    MANUAL_DOWNLOAD_INSTRUCTIONS = pairs.HOW_TO_GET
+    BUILDER_CONFIGS: ClassVar = [
+        PairsConfig(name="focus_white", focus="white", description="Masks are white where the image is in focus."),
+        PairsConfig(name="focus_black", focus="black", description="Masks are black where the image is in focus."),
+    ]
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Example]]:
+        config = self.builder_config
+        assert isinstance(config, PairsConfig)  # by BUILDER_CONFIGS, and TFDS passes no others
+        if config.images and config.masks:
+            lists: dict[str, Path | None] = {"train_names": config.train_names, "test_names": config.test_names}
+            images, masks = config.images, config.masks
+        else:
+            folder = self._manual_folder(dl_manager)
+            files = {f"{split}_names": folder / f"{split}.txt" for split in ("train", "test")}
+            lists = {name: path if path.is_file() else None for name, path in files.items()}
+            images, masks = folder / "images", folder / "masks"
+        findings = pairs.find_pairs(images, masks, focus_is_white=config.focus == "white", **lists)
+        return self._checked(findings, check_polarity=config.check_polarity)
+
+
+def _example(pair: Pair) -> Example:
+    mask = read_mask(pair.mask)
+    focus = mask if pair.focus_is_white else 255 - mask
+    return pair.name, {"image": stored_image(pair.image), "mask": encode_png(focus), "name": pair.name}

@@ -1,0 +1,108 @@
+"""Builder of the simulated set: clear images of which one half is blurred."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+
+from btbnet_jax.builders.source import Example, SourceBuilder, in_threads, stored_image
+from btbnet_jax.images import encode_png, read_image
+from btbnet_jax.sources import generated, photographs, simulated
+from btbnet_jax.sources.archives import archives_in, unpack
+from btbnet_jax.sources.checks import SourceError
+from btbnet_jax.sources.folders import contents
+
+Source = tuple[str, Path]
+
+
+@dataclasses.dataclass(eq=False)
+class SimulatedConfig(tfds.core.BuilderConfig):
+    """What the clear sources are, and what is stored.
+
+    Attributes:
+      generated: sources are generated, instead of photographs in the manual folder.
+      on_the_fly: the clear sources alone are stored, and the reader blurs them; their 20 versions otherwise.
+    """
+
+    generated: bool = False
+    on_the_fly: bool = False
+
+
+class SimulatedBuilder(SourceBuilder, skip_registration=True):
+    """Clear images, one half of which is blurred."""
+
+    name = "simulated"
+    DESCRIPTION = simulated.__doc__ or ""
+    MANUAL_DOWNLOAD_INSTRUCTIONS = photographs.HOW_TO_GET
+    BUILDER_CONFIGS: ClassVar = [
+        SimulatedConfig(
+            name="generated",
+            generated=True,
+            on_the_fly=True,
+            description="Generated images, which need no download, stored clear for the reader to blur.",
+        ),
+        SimulatedConfig(name="photographs", description="20 versions of each photograph, with their masks."),
+        SimulatedConfig(
+            name="photographs_on_the_fly",
+            on_the_fly=True,
+            description="The same bits in a twentieth of the room: stored clear for the reader to blur.",
+        ),
+    ]
+
+    @property
+    def needs_photographs(self) -> bool:
+        """Whether the sources come out of the manual folder."""
+        return not self._config().generated
+
+    def _config(self) -> SimulatedConfig:
+        assert isinstance(self.builder_config, SimulatedConfig)  # by BUILDER_CONFIGS
+        return self.builder_config
+
+    def _has_masks(self) -> bool:
+        return not self._config().on_the_fly
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Example]]:
+        if not self.needs_photographs:
+            return {
+                split: self._generate_examples(in_threads(partial(_generated_example, split), range(count)))
+                for split, count in generated.NUM_SCENES.items()
+            }
+        return {"train": self._generate_examples(self._examples(self._photographs(self._manual_folder(dl_manager))))}
+
+    def _photographs(self, folder: Path) -> dict[str, Path]:
+        """All photographs by name, after all were found good."""
+        found = photographs.find_photographs((folder, *unpack(archives_in(folder), self._workspace)))
+        problems = photographs.check_photographs(found) if found else [contents(folder)]
+        if problems:
+            raise SourceError("simulated cannot be built from these photographs", [*problems, photographs.HOW_TO_GET])
+        return found
+
+    def _examples(self, found: dict[str, Path]) -> Iterator[Example]:
+        if self._config().on_the_fly:
+            yield from in_threads(_clear_example, found.items())
+        else:
+            for versions in in_threads(_version_examples, found.items()):
+                yield from versions
+
+
+def _generated_example(split: str, index: int) -> Example:
+    name = f"{split}_{index:04d}"
+    return name, {"image": encode_png(generated.scene(split, index)), "name": name}
+
+
+def _clear_example(source: Source) -> Example:
+    name, path = source
+    return name, {"image": stored_image(path), "name": name}
+
+
+def _version_examples(source: Source) -> list[Example]:
+    name, path = source
+    examples = []
+    for version, image, mask in simulated.blurred_versions(read_image(path)):
+        example: dict[str, Any] = {"image": encode_png(image), "mask": encode_png(mask)}
+        example["name"] = simulated.version_name(name, version)
+        examples.append((example["name"], example))
+    return examples

@@ -1,0 +1,27 @@
+"""The command ``btbnet``, by another name ``python -m btbnet_jax``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from btbnet_jax import __version__
+from btbnet_jax.cli import data
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status: 0, 1 for what the user can mend, 2 for wrong arguments.
+
+    Args:
+      arguments: without the name of the program; those of the process where None.
+    """
+    parser = argparse.ArgumentParser(prog="btbnet", description="BTBNet: which parts of a photograph are in focus.")
+    parser.add_argument("--version", action="version", version=f"btbnet_jax {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    data.add_command(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"btbnet: {error}", file=sys.stderr)
+        return 1
+    return 0
