@@ -71,6 +71,11 @@ def test_device_and_host_quantise_alike():
     assert np.abs(on_device - exact)[len(near_ties) :].max() == 0
 
 
+def test_quantising_twice_is_quantising_once():
+    maps = quantise(jnp.asarray(RNG.random((1, 8, 9, 1), np.float32)))
+    np.testing.assert_array_equal(quantise(maps), maps)
+
+
 def test_float_maps_count_like_their_8_bits():
     levels, masks = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), random_levels(1, 16, 16, 1)
     floats = jnp.asarray(levels, jnp.float32) / 255
