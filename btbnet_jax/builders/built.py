@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -32,8 +32,8 @@ class BuiltSource(Sequence[dict[str, Any]]):
         self._state = directory, split
         builder = tfds.builder_from_directory(directory)
         as_stored = {name: tfds.decode.SkipDecoding() for name in ("image", "mask") if name in _features(builder)}
-        as_data_source: Callable[..., Any] = builder.as_data_source  # TFDS' own type for it takes no arguments
-        self._records = as_data_source(split, decoders=as_stored)
+        options: dict[str, Any] = {"split": split, "decoders": as_stored}
+        self._records: Any = builder.as_data_source(**options)  # TFDS' types know none of its arguments
 
     def __len__(self) -> int:
         return len(self._records)
