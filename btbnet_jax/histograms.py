@@ -25,7 +25,8 @@ from btbnet_jax.types import HostMap, Maps, Valid
 def quantise(maps: Maps | UInt8[Array, "b h w 1"]) -> UInt8[Array, "b h w 1"]:
     """Returns maps of 0..1 as 0..255: floor(255 · m + 0.5), as `images.quantise` does on the host.
 
-    Maps that are quantised already stay as they are.  NaN and values that come out below 0 or above 255 have no meaning here; `joint_histogram` finds them.
+    Maps that are quantised already stay as they are.  NaN and values that come out below 0 or above 255 have no
+    meaning here; `joint_histogram` finds them.
     """
     return _levels(maps).astype(jnp.uint8)
 
