@@ -2,14 +2,14 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import tensorflow_datasets as tfds
 from absl import logging
 
-from btbnet_jax.builders.source import Example, SourceBuilder, in_threads, stored_image
+from btbnet_jax.builders.source import Example, Recipe, SourceBuilder, stored_image
 from btbnet_jax.images import encode_png, read_mask
 from btbnet_jax.sources import dut, pairs, shi
 from btbnet_jax.sources.archives import archives_in, unpack
@@ -22,15 +22,15 @@ class PairBuilder(SourceBuilder, skip_registration=True):
     def _find(self, roots: Sequence[Path]) -> Findings:
         raise NotImplementedError
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Example]]:
+    def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
         folder = self._manual_folder(dl_manager)
         findings = self._find((folder,))
         if findings.problems and (archives := archives_in(folder)):
             findings = self._find((folder, *unpack(archives, self._workspace)))
         return self._checked(findings)
 
-    def _checked(self, findings: Findings, *, check_polarity: bool = True) -> dict[str, Iterator[Example]]:
-        """The examples of each split, where all their files are good."""
+    def _checked(self, findings: Findings, *, check_polarity: bool = True) -> dict[str, Recipe]:
+        """How each split is made, where all its files are good."""
         found = list(itertools.chain(*findings.splits.values()))
         if problems := findings.problems + check_pairs(found, check_polarity=check_polarity):
             raise SourceError(
@@ -38,7 +38,7 @@ class PairBuilder(SourceBuilder, skip_registration=True):
             )
         for note in findings.notes:
             logging.warning("%s: %s", self.name, note)
-        return {name: self._generate_examples(in_threads(_example, split)) for name, split in findings.splits.items()}
+        return {name: Recipe(split, _examples, items_per_file=50) for name, split in findings.splits.items()}
 
 
 class ShiBuilder(PairBuilder, skip_registration=True):
@@ -97,7 +97,7 @@ class PairsBuilder(PairBuilder, skip_registration=True):
         PairsConfig(name="focus_black", focus="black", description="Masks are black where the image is in focus."),
     ]
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Example]]:
+    def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
         config = self.builder_config
         assert isinstance(config, PairsConfig)  # by BUILDER_CONFIGS, and TFDS passes no others
         if config.images and config.masks:
@@ -112,7 +112,7 @@ class PairsBuilder(PairBuilder, skip_registration=True):
         return self._checked(findings, check_polarity=config.check_polarity)
 
 
-def _example(pair: Pair) -> Example:
+def _examples(pair: Pair) -> list[Example]:
     mask = read_mask(pair.mask)
-    focus = mask if pair.focus_is_white else 255 - mask
-    return pair.name, {"image": stored_image(pair.image), "mask": encode_png(focus), "name": pair.name}
+    focus = encode_png(mask if pair.focus_is_white else 255 - mask)
+    return [(pair.name, {"image": stored_image(pair.image), "mask": focus, "name": pair.name})]

@@ -1,21 +1,18 @@
 """Builder of the simulated set: clear images of which one half is blurred."""
 
 import dataclasses
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from btbnet_jax.builders.source import Example, SourceBuilder, in_threads, stored_image
+from btbnet_jax.builders.source import Example, Recipe, SourceBuilder, stored_image
 from btbnet_jax.images import encode_png, read_image
 from btbnet_jax.sources import generated, photographs, simulated
 from btbnet_jax.sources.archives import archives_in, unpack
 from btbnet_jax.sources.checks import SourceError
 from btbnet_jax.sources.folders import contents
-
-Source = tuple[str, Path]
 
 
 @dataclasses.dataclass(eq=False)
@@ -64,13 +61,16 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
     def _has_masks(self) -> bool:
         return not self._config().on_the_fly
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Example]]:
+    def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
         if not self.needs_photographs:
             return {
-                split: self._generate_examples(in_threads(partial(_generated_example, split), range(count)))
+                split: Recipe(range(count), partial(_generated_example, split), items_per_file=500)
                 for split, count in generated.NUM_SCENES.items()
             }
-        return {"train": self._generate_examples(self._examples(self._photographs(self._manual_folder(dl_manager))))}
+        sources = sorted(self._photographs(self._manual_folder(dl_manager)).items())
+        if self._config().on_the_fly:
+            return {"train": Recipe(sources, _clear_example, items_per_file=50)}
+        return {"train": Recipe(sources, _version_examples, items_per_file=25)}
 
     def _photographs(self, folder: Path) -> dict[str, Path]:
         """All photographs by name, after all were found good."""
@@ -80,29 +80,20 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
             raise SourceError("simulated cannot be built from these photographs", [*problems, photographs.HOW_TO_GET])
         return found
 
-    def _examples(self, found: dict[str, Path]) -> Iterator[Example]:
-        if self._config().on_the_fly:
-            yield from in_threads(_clear_example, found.items())
-        else:
-            for versions in in_threads(_version_examples, found.items()):
-                yield from versions
 
-
-def _generated_example(split: str, index: int) -> Example:
+def _generated_example(split: str, index: int) -> list[Example]:
     name = f"{split}_{index:04d}"
-    return name, {"image": encode_png(generated.scene(split, index)), "name": name}
+    return [(name, {"image": encode_png(generated.scene(split, index)), "name": name})]
 
 
-def _clear_example(source: Source) -> Example:
+def _clear_example(source: tuple[str, Path]) -> list[Example]:
     name, path = source
-    return name, {"image": stored_image(path), "name": name}
+    return [(name, {"image": stored_image(path), "name": name})]
 
 
-def _version_examples(source: Source) -> list[Example]:
-    name, path = source
+def _version_examples(source: tuple[str, Path]) -> list[Example]:
     examples = []
-    for version, image, mask in simulated.blurred_versions(read_image(path)):
-        example: dict[str, Any] = {"image": encode_png(image), "mask": encode_png(mask)}
-        example["name"] = simulated.version_name(name, version)
-        examples.append((example["name"], example))
+    for version, image, mask in simulated.blurred_versions(read_image(source[1])):
+        name = simulated.version_name(source[0], version)
+        examples.append((name, {"image": encode_png(image), "mask": encode_png(mask), "name": name}))
     return examples

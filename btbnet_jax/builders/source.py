@@ -1,25 +1,44 @@
-"""What all builders share: file format, features, and the checks before and after a build."""
+"""What all builders share: file format, features, shards, and the checks before and after a build."""
 
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
+from rich.progress import Progress, TaskID
 
 from btbnet_jax.builders.built import check_built, check_writable
 from btbnet_jax.images import encode_png, is_plain_jpeg, read_image
 from btbnet_jax.sources.checks import SourceError
 
 Example = tuple[str, dict[str, Any]]
-_T = TypeVar("_T")
 
 
-class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A set of images, with masks or without."""
+class Recipe(NamedTuple):
+    """How the examples of a split are made.
+
+    Attributes:
+      items: what they are made of, such as pairs of files.
+      make: the examples, one or several, of one item.
+      items_per_file: how many go into one file of the built set; TFDS holds them in memory together.
+    """
+
+    items: Sequence[Any]
+    make: Callable[[Any], list[Example]]
+    items_per_file: int
+
+
+class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """A set of images, with masks or without.
+
+    File by file, because TFDS' shuffling of a set above 1 GB needs TensorFlow.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     DESCRIPTION = ""
@@ -35,17 +54,9 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if self.data_path.exists():
             check_built(Path(self.data_path))
 
-    def _download_and_prepare(self, *arguments: Any, **options: Any) -> None:
-        with tempfile.TemporaryDirectory(prefix="btbnet_") as workspace:
-            self._workspace = Path(workspace)
-            super()._download_and_prepare(*arguments, **options)
-
-    def _manual_folder(self, dl_manager: tfds.download.DownloadManager) -> Path:
-        """The folder that the user put the files into."""
-        try:
-            return Path(dl_manager.manual_dir)
-        except AssertionError as error:  # how TFDS says that it is missing or empty
-            raise SourceError(f"{self.name} has nothing to be built from", [str(error)]) from error
+    @abstractmethod
+    def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
+        """How each split is made, after all that it is made of was found good."""
 
     def _has_masks(self) -> bool:
         return True
@@ -61,8 +72,37 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             homepage=self.HOMEPAGE,
         )
 
-    def _generate_examples(self, examples: Iterable[Example]) -> Iterator[Example]:
-        yield from examples
+    def _download_and_prepare(self, *arguments: Any, **options: Any) -> None:
+        with tempfile.TemporaryDirectory(prefix="btbnet_") as workspace, Progress(transient=True) as self._progress:
+            self._workspace = Path(workspace)
+            super()._download_and_prepare(*arguments, **options)
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Iterator[Example]]]]:
+        shards = {}
+        for split, recipe in self._recipes(dl_manager).items():
+            task = self._progress.add_task(split, total=len(recipe.items))
+            firsts = range(0, len(recipe.items), recipe.items_per_file)
+            parts = [recipe.items[first : first + recipe.items_per_file] for first in firsts]
+            shards[split] = [partial(self._shard, recipe.make, part, task) for part in parts]
+        return shards
+
+    def _shard(self, make: Callable[[Any], list[Example]], items: Sequence[Any], task: TaskID) -> Iterator[Example]:
+        """The examples of one file, made by all cores, a few ahead."""
+        cores, iterator = os.cpu_count() or 1, iter(items)
+        with ThreadPoolExecutor(cores) as threads:
+            while some := list(itertools.islice(iterator, 2 * cores)):
+                for examples in threads.map(make, some):
+                    yield from examples
+                    self._progress.advance(task)
+
+    def _manual_folder(self, dl_manager: tfds.download.DownloadManager) -> Path:
+        """The folder that the user put the files into."""
+        try:
+            return Path(dl_manager.manual_dir)
+        except AssertionError as error:  # how TFDS says that it is missing or empty
+            raise SourceError(f"{self.name} has nothing to be built from", [str(error)]) from error
 
 
 def build(builder: SourceBuilder, *, manual_dir: Path | None = None) -> dict[str, int]:
@@ -86,11 +126,3 @@ def build(builder: SourceBuilder, *, manual_dir: Path | None = None) -> dict[str
 def stored_image(path: Path) -> bytes:
     """Returns the bytes of a plain JPEG, anything else as PNG: so that every decoder sees the same pixels."""
     return path.read_bytes() if is_plain_jpeg(path) else encode_png(read_image(path))
-
-
-def in_threads(make: Callable[[Any], _T], items: Iterable[Any]) -> Iterator[_T]:
-    """Yields `make` of each item in order, made by all cores, a few ahead."""
-    iterator, cores = iter(items), os.cpu_count() or 1
-    with ThreadPoolExecutor(cores) as threads:
-        while some := list(itertools.islice(iterator, 2 * cores)):
-            yield from threads.map(make, some)

@@ -10,6 +10,7 @@ Assumption: which of the 1204 are DUT's is not published, and the numbers do not
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy import ndarray
 
 from btbnet_jax.images import ImageError, read_image, resize_image
 from btbnet_jax.sources.checks import Findings, Pair, listed
-from btbnet_jax.sources.folders import ambiguous_names, find_folder, images_by_stem, missing_names
+from btbnet_jax.sources.folders import ambiguous_names, contents, find_folder, images_by_stem, missing_names
 from btbnet_jax.sources.names import read_names
 from btbnet_jax.sources.shi import find_shi
 
@@ -51,7 +52,7 @@ def find_dut(roots: Sequence[Path]) -> Findings:
     if find_folder(roots, ("1204source",), pattern=r"\d+"):
         both = _pairs(roots, ("1204source", "1204gt"), _TRAIN_NAMES, findings)
         if names := both and _names_of_dut(roots, both, findings):
-            findings.splits["train"] = [both[name] for name in sorted(names, key=int)]
+            findings.splits["train"] = [replace(both[name], name=f"train_{name}") for name in sorted(names, key=int)]
     return findings
 
 
@@ -63,7 +64,7 @@ def _pairs(
     for name in folders:
         folder = find_folder(roots, (name,), pattern=r"\d+")
         if folder is None:
-            findings.problems.append(f"no folder {name!r} with images named 1, 2, 3, … under {roots[0]}")
+            findings.problems.append(f"no folder {name!r} with images named 1, 2, 3, …: {contents(roots[0])}")
             return {}
         files.append(images_by_stem(folder, pattern=r"\d+"))
         findings.problems += missing_names(folder, expected, files[-1]) + ambiguous_names(files[-1])
@@ -100,6 +101,7 @@ def _names_of_dut(roots: Sequence[Path], pairs: Mapping[str, Pair], findings: Fi
             f"{len(alike)} of the {len(pairs)} images in 1204source look like one of Shi's {_NUM_SHI}, not {_NUM_SHI}: "
             f"name DUT's {_NUM_DUT} in a file {TRAIN_LIST}"
         )
+        return set()
     return pairs.keys() - alike
 
 

@@ -59,6 +59,10 @@ def ambiguous_names(found: dict[str, list[Path]]) -> list[str]:
 def contents(folder: Path) -> str:
     """Returns what a folder holds, in words for an error."""
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    kinds = {"folders": [p for p in entries if p.is_dir()], "files": [p for p in entries if not p.is_dir()]}
-    parts = [f"{len(paths)} {kind} ({listed(path.name for path in paths)})" for kind, paths in kinds.items() if paths]
+    kinds = (("folder", [path for path in entries if path.is_dir()]), ("file", [p for p in entries if p.is_file()]))
+    parts = [
+        f"{len(paths)} {kind}{'s' * (len(paths) > 1)} ({listed(path.name for path in paths)})"
+        for kind, paths in kinds
+        if paths
+    ]
     return f"{folder} holds {' and '.join(parts) or 'nothing'}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from btbnet_jax.sources.checks import Findings, Pair
-from btbnet_jax.sources.folders import ambiguous_names, find_folder, images_by_stem, missing_names
+from btbnet_jax.sources.folders import ambiguous_names, contents, find_folder, images_by_stem, missing_names
 from btbnet_jax.sources.names import committed_names
 
 EXPECTED = {"train": 604, "test": 100}
@@ -35,7 +35,7 @@ def find_shi(roots: Sequence[Path]) -> Findings:
     for names in (("image", "blurdatasetimage"), ("gt", "blurdatasetgt")):
         folder = find_folder(roots, names, pattern=_PATTERN)
         if folder is None:
-            findings.problems.append(f"no folder {names[0]!r} with images named out_of_focusNNNN under {roots[0]}")
+            findings.problems.append(f"no folder {names[0]!r} with images named out_of_focusNNNN: {contents(roots[0])}")
             continue
         found = images_by_stem(folder, pattern=_PATTERN)
         findings.problems += missing_names(folder, _NAMES, found) + ambiguous_names(found)
