@@ -104,7 +104,9 @@ def _distance(rng: Generator, radius: float, box: _Box) -> Field:
     return np.hypot(u, v) - np.float32(radius) * border
 
 
-def _surface(rng: Generator, textures: list[Field], size: tuple[int, int]) -> Float32[ndarray, "h w 3"]:
+def _surface(
+    rng: Generator, textures: list[Float32[ndarray, "tiled tiled"]], size: tuple[int, int]
+) -> Float32[ndarray, "h w 3"]:
     """A colour, shaded from one side and covered with a texture."""
     light = rng.uniform(25, 225)
     yellow, green = rng.normal(0, 35), rng.normal(0, 15)  # colours of nature lie along blue and yellow
