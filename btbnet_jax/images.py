@@ -14,7 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from btbnet_jax.types import HostImage, HostMap
 
-Source = Path | str | bytes | io.BufferedIOBase
+Source = Path | str | bytes | BinaryIO | io.BytesIO
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm")
 MAX_PIXELS = 200_000_000
@@ -238,7 +238,7 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
 
 
-def _what_it_is(file: io.BufferedIOBase) -> str:
+def _what_it_is(file: BinaryIO | io.BytesIO) -> str:
     """What a file that is no image looks like."""
     with contextlib.suppress(OSError):
         file.seek(0)

@@ -1,5 +1,6 @@
 """Data sets that were built: opened, and checked to be whole."""
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,8 @@ def open_source(data_dir: Path | str, name: str, split: str) -> BuiltSource:
     """
     folder = Path(data_dir, name)
     versions = [path for path in folder.glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+    if not versions and (interrupted := sorted(folder.glob("incomplete.*"))):
+        raise BuildError(f"the building of {name} was interrupted: delete {interrupted[0]} and build it again")
     if not versions:
         there = sorted(
             str(path.parent.parent.relative_to(data_dir)) for path in Path(data_dir).glob("**/dataset_info.json")
@@ -100,6 +103,7 @@ def check_built(directory: Path) -> dict[str, int]:
     """
     advice = f"delete the folder {directory} and build the set again"
     try:
+        json.loads((directory / "dataset_info.json").read_text("utf-8"))  # whose errors TFDS has a type of its own for
         info = tfds.builder_from_directory(directory).info
     except (OSError, ValueError, KeyError) as error:
         raise BuildError(f"{directory} was not built to its end ({error}): {advice}") from error

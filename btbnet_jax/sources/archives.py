@@ -64,4 +64,5 @@ def _what_is_wrong(archive: Path, error: Exception) -> str:
         return "a web page saved under an archive's name: the download failed, get it again with a browser"
     if not head:
         return "empty: the download failed, get it again"
-    return f"cannot be unpacked, perhaps it was cut short: {error}"
+    reason, *_ = str(error).splitlines() or [type(error).__name__]
+    return f"cannot be unpacked, perhaps it was cut short: {reason}"
