@@ -79,5 +79,12 @@ class RRNet(nn.Module):
         if self.is_initializing() or not self.num_steps:
             # A scan of no steps would leave the parameters unmade.
             refine(maps, images, valid)
-        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, length=self.num_steps)
+        scan = nn.scan(
+            step,
+            variable_broadcast="params",
+            split_rngs={"params": False},
+            length=self.num_steps,
+            # XLA's CPU compiler does not parallelise or vectorise convolutions within a loop.
+            unroll=max(1, self.num_steps),
+        )
         return scan(refine, maps, None)[1]

@@ -1,0 +1,133 @@
+"""Methods side by side over a data set: each a function from a batch to maps, scored by exact counts."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, UInt8
+from numpy import ndarray
+
+from btbnet_jax.baselines import Baseline
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.data import Batch, Examples, ordered_batches
+from btbnet_jax.histograms import LevelCounts, joint_histogram, merge, quantise
+from btbnet_jax.images import SUFFIXES, read_mask, resize_image
+from btbnet_jax.network import BTBNet
+from btbnet_jax.resize import valid_pixels
+from btbnet_jax.types import HostImage, HostMap, Maps
+
+Method = Callable[[Batch, Sequence[str]], Maps]
+"""From a batch and the names of its images to their maps, 0..1 or quantised."""
+
+
+def network_method(config: NetworkConfig, params: Any, *, mesh: Mesh | None = None) -> Method:
+    """Returns the final map of a network.
+
+    Args:
+      config: of the network.
+      params: its parameters.
+      mesh: of devices that share every batch, None for the default device.
+    """
+
+    def method(batch: Batch, _: Sequence[str]) -> Maps:
+        images, size = batch.image, batch.size
+        if mesh is not None:
+            images, size = jax.device_put((images, size), NamedSharding(mesh, PartitionSpec("data")))
+        return _predict(config, params, images, size)
+
+    return method
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _predict(config: NetworkConfig, params: Any, images: UInt8[Array | ndarray, "b h w 3"], size: Any) -> Maps:
+    return BTBNet(config).apply({"params": params}, images / 255.0, size).focus_map
+
+
+def baseline_method(baseline: Baseline) -> Method:
+    """Returns the map of a method without learning."""
+
+    def method(batch: Batch, _: Sequence[str]) -> Maps:
+        valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
+        return baseline(jnp.asarray(batch.image) / 255.0, valid)
+
+    return method
+
+
+def folder_method(folder: Path | str, names: Sequence[str]) -> Method:
+    """Returns the maps of a folder of files, white = in focus, resized to the size that is scored at.
+
+    Args:
+      folder: of image files; their stems are the names of the images.
+      names: of all images that will be asked for.
+
+    Raises:
+      FileNotFoundError: no such folder, or no map for some of the names.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder of maps {folder}")
+    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    if missing := [name for name in names if name not in files]:
+        raise FileNotFoundError(
+            f"{folder} lacks the maps of {len(missing)} of {len(names)} images, such as {', '.join(missing[:5])}; "
+            f"it holds {len(files)} image files, such as {', '.join(list(files)[:5])}"
+        )
+
+    def method(batch: Batch, names: Sequence[str]) -> Maps:
+        maps = np.zeros(batch.mask.shape, np.uint8)
+        for row, (name, (height, width)) in enumerate(zip(names, batch.size, strict=True)):
+            if height:
+                maps[row, :height, :width, 0] = resize_image(read_mask(files[name]), (int(height), int(width)))
+        return jnp.asarray(maps)
+
+    return method
+
+
+def count_levels(
+    methods: Mapping[str, Method], examples: Examples, *, size: int, batch_size: int = 1, threads: int = 2
+) -> dict[str, LevelCounts]:
+    """Returns the counts of each method over all examples, in one pass over the data.
+
+    Args:
+      methods: by name.
+      examples: to score.
+      size: height and width that images and masks are resized to, and scored at; 0 keeps their own.
+      batch_size: images at a time; 1 where they keep their own sizes.
+      threads: that read and decode.
+    """
+    counts: dict[str, list[LevelCounts]] = {name: [] for name in methods}
+    for batch in ordered_batches(examples, size=size, batch_size=batch_size, threads=threads):
+        names = [examples.name(index) if index >= 0 else "" for index in batch.index]
+        valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
+        for name, method in methods.items():
+            joint = joint_histogram(method(batch, names), jnp.asarray(batch.mask), valid)
+            counts[name].append(LevelCounts.from_joint(joint, names))
+    return {name: merge(parts) for name, parts in counts.items()}
+
+
+def pictures(
+    methods: Iterable[Method], examples: Examples, indices: Sequence[int], *, size: int, batch_size: int = 1
+) -> list[list[HostImage | HostMap]]:
+    """Returns a row for each example: the image, its mask, and the map of each method.
+
+    Args:
+      methods: the columns after image and mask.
+      examples: to choose from.
+      indices: which examples.
+      size: as of `count_levels`.
+      batch_size: likewise.
+    """
+    chosen, methods = examples.only(indices), list(methods)
+    rows: list[list[HostImage | HostMap]] = []
+    for batch in ordered_batches(chosen, size=size, batch_size=batch_size):
+        names = [chosen.name(index) if index >= 0 else "" for index in batch.index]
+        grey = [batch.mask, *(np.asarray(quantise(method(batch, names))) for method in methods)]
+        for image, *maps, (height, width) in zip(batch.image, *grey, batch.size, strict=True):
+            if height:
+                rows.append([image[:height, :width], *(one[:height, :width, 0] for one in maps)])
+    return rows

@@ -1,0 +1,243 @@
+"""The training loop: data, steps, validation, checkpoints, and how a run stops and goes on."""
+
+import dataclasses
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from btbnet_jax import evaluation, metrics, report
+from btbnet_jax.checkpoints import Checkpoints
+from btbnet_jax.config import TrainConfig, differences
+from btbnet_jax.data import Examples, hold_out, train_batches
+from btbnet_jax.initial import initial_params
+from btbnet_jax.journal import Journal
+from btbnet_jax.training import Metrics, TrainState, init_state, make_mesh, make_train_step, replicated, shared
+
+NUM_PICTURES = 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When the loop does what, in steps; nothing of it changes the result.
+
+    Attributes:
+      log_every: write the mean of the last steps' figures.
+      evaluate_every: score the validation images, save, and keep the best.
+      save_every: save a checkpoint.
+    """
+
+    log_every: int = 20
+    evaluate_every: int = 500
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        if min(self.log_every, self.evaluate_every, self.save_every) < 1:
+            raise ValueError(f"intervals are 1 step or more: {self}")
+
+
+class Stopped(Exception):
+    """A run that was asked to stop by a signal, after it had saved.
+
+    Attributes:
+      signal_number: 2 for Ctrl-C, 15 for SIGTERM.
+    """
+
+    def __init__(self, signal_number: int, step: int, run_dir: Path) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name} after step {step}, which is saved; the same command continues {run_dir}")
+        self.signal_number = signal_number
+
+
+def train(
+    config: TrainConfig,
+    *,
+    data_dir: Path | str,
+    run_dir: Path | str,
+    schedule: Schedule = Schedule(),
+    resume: bool = True,
+    num_devices: int | None = None,
+) -> TrainState:
+    """Returns the state after the last step; the run's folder keeps checkpoints, figures and pictures.
+
+    An interrupted run goes on as if it had not been interrupted, bit for bit on a CPU.
+
+    Args:
+      config: of the run.
+      data_dir: folder that data sets are built in.
+      run_dir: folder of the run, made if it does not exist.
+      schedule: when to log, evaluate and save.
+      resume: go on with the run that the folder holds; otherwise a folder with a run is refused.
+      num_devices: how many devices to use, None for all.
+
+    Raises:
+      ValueError: the folder holds a run of another configuration, or the data do not fit the configuration.
+      FloatingPointError: the loss is not finite.
+      CheckpointError: a checkpoint cannot be written, or none of those that are there can be read.
+      Stopped: the process received SIGINT or SIGTERM.
+    """
+    run_dir = Path(run_dir)
+    examples, validation = hold_out(Examples(data_dir, config.data.name, config.data.split), config.data.validation)
+    mesh = make_mesh(num_devices)
+    if config.data.batch_size % mesh.size:
+        raise ValueError(f"{mesh.size} devices cannot share a batch of {config.data.batch_size} images equally")
+    with Checkpoints(run_dir / "checkpoints") as checkpoints, _signals() as signals:
+        config, state = _start(config, checkpoints, run_dir, mesh, resume)
+        start = int(state.step)
+        with Journal(run_dir, step=start) as journal, _progress() as progress:
+            say = progress.console.print
+            say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
+            batches = train_batches(examples, config.data, start=start)
+            step_function, pending = make_train_step(config), []
+            task, clock = progress.add_task("training", total=config.steps, completed=start, rate=0.0), _Clock()
+            for step in range(start + 1, config.steps + 1):
+                with clock.waiting():
+                    batch = shared(next(batches), mesh)
+                state, figures = step_function(state, batch)
+                pending.append(figures)
+                progress.update(task, completed=step)
+                last = step == config.steps
+                evaluate = last or step % schedule.evaluate_every == 0
+                save = evaluate or step % schedule.save_every == 0 or bool(signals)
+                if save or step % schedule.log_every == 0:
+                    row = _mean_figures(pending, step, run_dir) | clock.rates(len(pending), config.data.batch_size)
+                    pending = []
+                    progress.update(task, rate=row["images_per_second"])
+                    journal.write("training", step, row)
+                    say(f"step {step}: loss {row['loss']:.4f}, {row['images_per_second']:.2f} images/s")
+                scores = None
+                if evaluate and len(validation):
+                    scores = _validate(config, state, validation, run_dir / "validation" / f"{step:07d}.png")
+                    journal.write("validation", step, scores)
+                    say(f"step {step}: validation adaptive F {scores['adaptive']:.4f}, MAE {scores['mae']:.4f}")
+                if save:
+                    _save(checkpoints, config, state, scores)
+                    clock.reset()
+                if signals and not last:
+                    raise Stopped(signals[0], step, run_dir)
+    return state
+
+
+def _start(
+    config: TrainConfig, checkpoints: Checkpoints, run_dir: Path, mesh: jax.sharding.Mesh, resume: bool
+) -> tuple[TrainConfig, TrainState]:
+    """The configuration with all that `init_from` says, and the state to go on from."""
+    path = run_dir / "config.json"
+    if path.exists():
+        old = TrainConfig.from_json(json.loads(path.read_text()))
+        if not resume:
+            raise ValueError(f"{run_dir} holds a run already; give another folder, or leave out --noresume")
+        # Threads change nothing, and the normalisation came with the weights of `init_from`.
+        free = ("data.threads", *(("network.normalisation",) if config.init_from else ()))
+        if contradictions := [line for line in differences(old, config) if not line.startswith(free)]:
+            listed = "\n  ".join(contradictions)
+            raise ValueError(f"{run_dir} holds a run of another configuration (its value -> yours):\n  {listed}")
+        state = jax.eval_shape(lambda: init_state(old))
+        targets = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), _trees(state)
+        )
+        if (checkpoint := checkpoints.restore(targets)) is not None:
+            trees = {"average": None} | checkpoint.trees
+            return old, TrainState(step=jax.device_put(np.int32(checkpoint.step), replicated(mesh)), **trees)
+    config, params = initial_params(config)
+    state = jax.device_put(init_state(config, params), replicated(mesh))
+    report.write_json(path, config.to_json())
+    return config, state
+
+
+def _trees(state: TrainState) -> dict[str, Any]:
+    """The parts of a state that a checkpoint holds as trees of their own."""
+    trees = {"params": state.params, "optimiser": state.optimiser}
+    return trees if state.average is None else trees | {"average": state.average}
+
+
+def _save(checkpoints: Checkpoints, config: TrainConfig, state: TrainState, scores: dict[str, float] | None) -> None:
+    step = int(state.step)
+    record = {
+        "config": config.to_json(),
+        "next_batch": step,
+        "validation": scores or {},
+        "versions": report.versions(),
+    }
+    checkpoints.save(step, _trees(state), record, **({} if scores is None else {"metric": scores["adaptive"]}))
+
+
+def _mean_figures(pending: list[Metrics], step: int, run_dir: Path) -> dict[str, float]:
+    """The means over the last steps, fetched from the device at once."""
+    fetched = jax.device_get(pending)
+    if bad := [step - len(fetched) + 1 + i for i, row in enumerate(fetched) if not np.isfinite(row["loss"])]:
+        raise FloatingPointError(
+            f"the loss is not finite at steps {', '.join(map(str, bad[:10]))}; what {run_dir} saved before is still "
+            "good. A lower learning rate, a longer warm-up or clipped gradients may help."
+        )
+    return {name: float(np.mean([row[name] for row in fetched])) for name in fetched[0]}
+
+
+def _validate(config: TrainConfig, state: TrainState, examples: Examples, picture: Path) -> dict[str, float]:
+    """The scores of all protocols on the validation images, and a panel of some of them."""
+    size, batch_size = config.data.size, config.data.batch_size if config.data.size else 1
+    method = evaluation.network_method(config.network, state.best_params)
+    counts = evaluation.count_levels({"network": method}, examples, size=size, batch_size=batch_size)["network"]
+    indices = np.linspace(0, len(examples) - 1, min(NUM_PICTURES, len(examples))).astype(int).tolist()
+    rows = evaluation.pictures([method], examples, indices, size=size, batch_size=batch_size)
+    picture.parent.mkdir(exist_ok=True)
+    names = [examples.name(index) for index in indices]
+    report.panel(picture, rows, column_titles=["image", "mask", "map"], row_titles=names)
+    return metrics.scores(counts)
+
+
+class _Clock:
+    """Time since the last row, and how much of it went by waiting for data."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._start, self._waited = time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+
+    def rates(self, steps: int, batch_size: int) -> dict[str, float]:
+        seconds = time.perf_counter() - self._start
+        rates = {"images_per_second": steps * batch_size / seconds, "share_waiting_for_data": self._waited / seconds}
+        self.reset()
+        return rates
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM are added to, instead of ending the process in the middle of a step."""
+    received: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    try:
+        old = [signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds]
+    except ValueError:  # not in the main thread, which alone receives signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for kind, handler in zip(kinds, old, strict=True):
+            signal.signal(kind, handler)
+
+
+def _progress() -> Progress:
+    return Progress(
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        "{task.fields[rate]:.2f} images/s, left",
+        TimeRemainingColumn(),
+        speed_estimate_period=600,
+    )

@@ -1,0 +1,145 @@
+"""The state of training, its optimiser, and one step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from btbnet_jax.config import OptimiserConfig, TrainConfig
+from btbnet_jax.data import Batch
+from btbnet_jax.losses import joint_loss
+from btbnet_jax.network import BTBNet, init_params
+from btbnet_jax.resize import valid_pixels
+
+Params = dict[str, Any]
+Metrics = dict[str, Float[Array, ""]]
+
+
+class TrainState(struct.PyTreeNode):
+    """All that changes from step to step, but for the position in the data, which is the step.
+
+    Attributes:
+      step: number of updates so far.
+      params: of the network, float32.
+      optimiser: state of optax.
+      average: moving average of the parameters, None where none is kept.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    optimiser: optax.OptState
+    average: Params | None
+
+    @property
+    def best_params(self) -> Params:
+        """The parameters to predict with: the average where one is kept."""
+        return self.params if self.average is None else self.average
+
+
+def learning_rate(config: OptimiserConfig, steps: int) -> optax.Schedule:
+    """Returns the learning rate at each step: a linear warm-up, then the schedule over the rest of `steps`.
+
+    Raises:
+      ValueError: the warm-up is as long as the whole run.
+    """
+    rest = steps - config.warmup_steps
+    if rest < 1:
+        raise ValueError(f"a warm-up of {config.warmup_steps} steps leaves none of {steps}")
+    schedules = {
+        "constant": optax.constant_schedule(config.learning_rate),
+        "cosine": optax.cosine_decay_schedule(config.learning_rate, rest),
+        "poly": optax.polynomial_schedule(config.learning_rate, 0.0, 0.9, rest),
+    }
+    warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    return optax.join_schedules([warmup, schedules[config.schedule]], [config.warmup_steps])
+
+
+def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
+    """Returns the optimiser: clipping, AdamW or SGD with decay of the kernels, and the trunks' own rate."""
+
+    def kernels(params: Params) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: _names(path)[-1] == "kernel", params)
+
+    def trunks(params: Params) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: "trunk" in _names(path), params)
+
+    rate = learning_rate(config, steps)
+    parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    if config.kind == "adamw":
+        parts += [optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels)]
+    else:
+        parts += [optax.add_decayed_weights(config.weight_decay, kernels), optax.sgd(rate, config.momentum)]
+    if config.trunk_factor != 1:
+        parts += [optax.masked(optax.scale(config.trunk_factor), trunks)]
+    return optax.chain(*parts)
+
+
+def init_state(config: TrainConfig, params: Params | None = None) -> TrainState:
+    """Returns the state before the first step.
+
+    Args:
+      config: of the run.
+      params: to start from; None for fresh ones, from the seed of `config`.
+    """
+    if params is None:
+        params = init_params(jax.random.key(config.seed), config.network)
+    optimiser = make_optimiser(config.optimiser, config.steps).init(params)
+    average = jax.tree.map(jnp.array, params) if config.optimiser.ema else None
+    return TrainState(jnp.zeros((), jnp.int32), params, optimiser, average)
+
+
+def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Returns the compiled step: one update of the state, which is given away, and the step's metrics.
+
+    The metrics are the loss, its terms, the norm of the gradient and the learning rate, all from before the
+    update.
+    """
+    network = BTBNet(config.network)
+    optimiser = make_optimiser(config.optimiser, config.steps)
+    rate = learning_rate(config.optimiser, config.steps)
+
+    def loss(params: Params, batch: Batch) -> tuple[Float[Array, ""], Metrics]:
+        outputs = network.apply({"params": params}, batch.image / 255.0, batch.size)
+        valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
+        return joint_loss(outputs, batch.mask / 255.0, valid, config=config.loss)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
+        updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = None
+        if state.average is not None:
+            # A long memory would keep the initial values for long: it grows with the run.
+            decay = jnp.minimum(config.optimiser.ema, (1 + state.step) / (10 + state.step))
+            average = optax.incremental_update(params, state.average, 1 - decay)
+        metrics = {"loss": value, "learning_rate": rate(state.step), "gradient_norm": optax.tree.norm(gradient)}
+        metrics |= {f"loss/{name}": term for name, term in terms.items()}
+        return TrainState(state.step + 1, params, optimiser_state, average), metrics
+
+    return jax.jit(step, donate_argnames="state")
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+    """Returns a mesh of all devices, or of the first few, along which batches are divided."""
+    devices = jax.devices()[:num_devices]
+    return jax.make_mesh((len(devices),), ("data",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of the state: a copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def shared(batch: Batch, mesh: Mesh) -> Batch:
+    """Returns the batch on the devices, each with its share; `batch` holds this process's part of it."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch)
+
+
+def _names(path: Any) -> list[str]:
+    return [str(key.key) for key in path]

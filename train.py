@@ -1,0 +1,133 @@
+"""Trains BTBNet: `python train.py --flagfile=configs/cpu_small.flags`, see README.md."""
+
+import sys
+from fractions import Fraction
+
+from absl import app, flags, logging
+
+from btbnet_jax.config import DataConfig, LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
+from btbnet_jax.loop import Schedule, Stopped, train
+
+_D, _L, _N, _O, _T, _S = DataConfig(), LossConfig(), NetworkConfig(), OptimiserConfig(), TrainConfig(), Schedule()
+
+RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run; a run that it holds is continued.", required=True)
+DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder that the data sets are built in.")
+RESUME = flags.DEFINE_bool("resume", True, "Continue the run in the folder; --noresume refuses a folder with a run.")
+DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; all of them by default.")
+STEPS = flags.DEFINE_integer("steps", _T.steps, "Updates of the parameters in all.")
+SEED = flags.DEFINE_integer("seed", _T.seed, "Of the initial parameters.")
+INIT_FROM = flags.DEFINE_string("init_from", "", "Run folder, checkpoint, or VGG16 file (.pth, .safetensors, .h5).")
+
+SCALES = flags.DEFINE_list("scales", [str(s) for s in _N.scales], "Scale of each stream: fractions such as 4/5.")
+SHARE = flags.DEFINE_bool("share_streams", _N.share_streams, "One set of parameters for all streams.")
+FNET = flags.DEFINE_bool("fnet", _N.use_fnet, "Fuse by FNet; without it by the mean.")
+RRNET = flags.DEFINE_bool("rrnet", _N.use_rrnet, "Refine by RRNet.")
+NUM_STEPS = flags.DEFINE_integer("recurrent_steps", _N.num_steps, "How often RRNet is applied.")
+WIDTH = flags.DEFINE_float("width", _N.width, "Multiplies the channels of the paper's network.")
+DTYPE = flags.DEFINE_enum("dtype", _N.dtype, ["float32", "bfloat16"], "What convolutions compute in.")
+PRECISION = flags.DEFINE_enum("precision", _N.precision, ["default", "highest"], "Of float32 convolutions.")
+REMAT = flags.DEFINE_bool("remat", _N.remat, "Recompute activations: less memory, more time.")
+
+LOSS = flags.DEFINE_enum("loss", _L.kind, ["cross_entropy", "mean_squared_error"], "Per pixel.")
+ALPHAS = flags.DEFINE_list("stream_weights", ["1"], "α_n: one for all streams, or one for each.")
+FNET_WEIGHT = flags.DEFINE_float("fnet_weight", _L.fnet_weight, "Of the loss of FNet's map.")
+STEP_WEIGHT = flags.DEFINE_float("step_weight", _L.step_weight, "Of the loss of each recurrent step but the last.")
+
+DATA = flags.DEFINE_string("data", _D.name, "Data set: shi, dut, simulated/generated, pairs/NAME.")
+SPLIT = flags.DEFINE_string("split", _D.split, "Split to train on.")
+VALIDATION = flags.DEFINE_string("validation", _D.validation, 'Images to hold out: "shi60", a number, or "none".')
+SIZE = flags.DEFINE_integer("size", _D.size, "Height and width that images are resized to; 0 keeps their own.")
+CROP = flags.DEFINE_integer("crop", _D.crop, "Side of random crops, cut after resizing; 0 for none.")
+ORIENTATIONS = flags.DEFINE_enum("orientations", _D.orientations, ["none", "right_angles", "paper"], "1, 8 or 16.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", _D.batch_size, "Images of a step, over all devices.")
+DATA_SEED = flags.DEFINE_integer("data_seed", _D.seed, "Of the order of the images and their augmentation.")
+THREADS = flags.DEFINE_integer("threads", _D.threads, "That read and decode; they change no result.")
+
+OPTIMISER = flags.DEFINE_enum("optimiser", _O.kind, ["adamw", "sgd"], "SGD has momentum.")
+RATE = flags.DEFINE_float("learning_rate", _O.learning_rate, "At its peak.")
+TRUNK_FACTOR = flags.DEFINE_float("trunk_factor", _O.trunk_factor, "Times the learning rate, for the VGG16 trunks.")
+SCHEDULE = flags.DEFINE_enum("schedule", _O.schedule, ["constant", "cosine", "poly"], "Of the learning rate.")
+WARMUP = flags.DEFINE_integer("warmup_steps", _O.warmup_steps, "Of a linear rise of the learning rate from 0.")
+MOMENTUM = flags.DEFINE_float("momentum", _O.momentum, "Of SGD.")
+DECAY = flags.DEFINE_float("weight_decay", _O.weight_decay, "Of the kernels of convolutions.")
+CLIP = flags.DEFINE_float("clip_norm", _O.clip_norm, "Largest norm of the gradient; 0 for no limit.")
+EMA = flags.DEFINE_float("ema", _O.ema, "Decay of a moving average of the parameters; 0 for none.")
+
+LOG_EVERY = flags.DEFINE_integer("log_every", _S.log_every, "Steps between rows of figures.")
+EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", _S.evaluate_every, "Steps between validations.")
+SAVE_EVERY = flags.DEFINE_integer("save_every", _S.save_every, "Steps between checkpoints.")
+
+
+def config_from_flags() -> TrainConfig:
+    """Returns the configuration of the run; a value that is no good raises ValueError."""
+    return TrainConfig(
+        network=NetworkConfig(
+            scales=tuple(Fraction(scale) for scale in SCALES.value),
+            share_streams=SHARE.value,
+            use_fnet=FNET.value,
+            use_rrnet=RRNET.value,
+            num_steps=NUM_STEPS.value,
+            width=WIDTH.value,
+            dtype=DTYPE.value,
+            precision=PRECISION.value,
+            remat=REMAT.value,
+        ),
+        loss=LossConfig(
+            kind=LOSS.value,
+            stream_weights=tuple(float(alpha) for alpha in ALPHAS.value),
+            fnet_weight=FNET_WEIGHT.value,
+            step_weight=STEP_WEIGHT.value,
+        ),
+        data=DataConfig(
+            name=DATA.value,
+            split=SPLIT.value,
+            validation=VALIDATION.value,
+            size=SIZE.value,
+            crop=CROP.value,
+            orientations=ORIENTATIONS.value,
+            batch_size=BATCH_SIZE.value,
+            seed=DATA_SEED.value,
+            threads=THREADS.value,
+        ),
+        optimiser=OptimiserConfig(
+            kind=OPTIMISER.value,
+            learning_rate=RATE.value,
+            trunk_factor=TRUNK_FACTOR.value,
+            schedule=SCHEDULE.value,
+            warmup_steps=WARMUP.value,
+            momentum=MOMENTUM.value,
+            weight_decay=DECAY.value,
+            clip_norm=CLIP.value,
+            ema=EMA.value,
+        ),
+        steps=STEPS.value,
+        seed=SEED.value,
+        init_from=INIT_FROM.value,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """Trains as the flags say; what a user can mend ends in a message and exit status 1."""
+    try:
+        if arguments[1:]:
+            raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
+        schedule = Schedule(
+            log_every=LOG_EVERY.value, evaluate_every=EVALUATE_EVERY.value, save_every=SAVE_EVERY.value
+        )
+        train(
+            config_from_flags(),
+            data_dir=DATA_DIR.value,
+            run_dir=RUN_DIR.value,
+            schedule=schedule,
+            resume=RESUME.value,
+            num_devices=DEVICES.value,
+        )
+    except Stopped as stopped:
+        logging.info("%s", stopped)
+        sys.exit(128 + stopped.signal_number)
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        sys.exit(f"train.py: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)
