@@ -4,7 +4,7 @@ import io
 import pickle
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -185,6 +185,13 @@ def test_pairs_of_ones_own_take_the_polarity_that_is_said(tmp_path: Path, focus,
     assert build(PairsBuilder(data_dir=tmp_path / "data", config=config)) == {"train": 2}
     example = open_source(tmp_path / "data", "pairs/mine", "train")[0]
     assert round(read_mask(example["mask"]).mean()) == expected  # a quarter or three of 255
+
+
+def test_pairs_need_a_known_polarity_and_both_folders(tmp_path: Path):
+    with pytest.raises((ValueError, TypeError), match="white"):  # by the types already, where they are checked
+        PairsConfig(name="mine", focus=cast(Any, "grey"))
+    with pytest.raises(ValueError, match="or neither"):
+        PairsConfig(name="mine", images=tmp_path)
 
 
 def test_lists_in_the_manual_folder_divide_pairs(tmp_path: Path):

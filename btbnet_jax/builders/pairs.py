@@ -71,10 +71,11 @@ class PairsConfig(tfds.core.BuilderConfig):
 
     Attributes:
       focus: the masks' grey that means in focus.
-      images: folder of images; ``images`` in the manual folder where None.
-      masks: folder of masks; ``masks`` in the manual folder where None.
-      train_names: file that names the training examples; ``train.txt`` in the manual folder where it is there.
-      test_names: file that names the test examples; ``test.txt`` likewise.
+      images: folder of images, or None: then the manual folder holds ``images``, ``masks`` and, where splits are
+        wanted, ``train.txt`` and ``test.txt``.
+      masks: folder of masks.
+      train_names: file that names the training examples.
+      test_names: file that names the test examples.
       check_polarity: whether masks that are nearly all mostly in focus are an error.
     """
 
@@ -84,6 +85,12 @@ class PairsConfig(tfds.core.BuilderConfig):
     train_names: Path | None = None
     test_names: Path | None = None
     check_polarity: bool = True
+
+    def __post_init__(self) -> None:
+        if self.focus not in ("white", "black"):
+            raise ValueError(f'focus is "white" or "black", not {self.focus!r}')
+        if (self.images is None) != (self.masks is None):
+            raise ValueError("give the folders of images and of masks, or neither")
 
 
 class PairsBuilder(PairBuilder, skip_registration=True):
