@@ -108,6 +108,8 @@ def config_from_flags() -> TrainConfig:
 
 def main(arguments: list[str]) -> None:
     """Trains as the flags say; what a user can mend ends in a message and exit status 1."""
+    if flags.FLAGS["verbosity"].using_default_value:
+        logging.set_verbosity(logging.WARNING)  # Orbax reports every file that it writes
     try:
         if arguments[1:]:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
@@ -123,7 +125,7 @@ def main(arguments: list[str]) -> None:
             num_devices=DEVICES.value,
         )
     except Stopped as stopped:
-        logging.info("%s", stopped)
+        print(stopped)
         sys.exit(128 + stopped.signal_number)
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         sys.exit(f"train.py: {error}")
