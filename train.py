@@ -108,14 +108,10 @@ def config_from_flags() -> TrainConfig:
 
 def main(arguments: list[str]) -> None:
     """Trains as the flags say; what a user can mend ends in a message and exit status 1."""
-    if flags.FLAGS["verbosity"].using_default_value:
-        logging.set_verbosity(logging.WARNING)  # Orbax reports every file that it writes
     try:
         if arguments[1:]:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
-        schedule = Schedule(
-            log_every=LOG_EVERY.value, evaluate_every=EVALUATE_EVERY.value, save_every=SAVE_EVERY.value
-        )
+        schedule = Schedule(log_every=LOG_EVERY.value, evaluate_every=EVALUATE_EVERY.value, save_every=SAVE_EVERY.value)
         train(
             config_from_flags(),
             data_dir=DATA_DIR.value,
@@ -132,4 +128,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    flags.FLAGS.set_default("verbosity", logging.WARNING)  # Orbax would report every file that it writes
     app.run(main)

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -66,7 +66,7 @@ class Checkpoints:
         except OSError as error:
             raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error}") from error
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,7 +165,9 @@ def _to_host(folder: Path, name: str) -> Any:
     """Arguments that restore a tree as NumPy arrays, whatever devices it was saved from."""
     with ocp.Checkpointer(_handler(folder)) as checkpointer:
         metadata = checkpointer.metadata(folder.absolute()).item_metadata[name].tree
-    return ocp.args.PyTreeRestore(restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata))
+    return ocp.args.PyTreeRestore(
+        restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
+    )
 
 
 def _to_devices(target: Any) -> Any:

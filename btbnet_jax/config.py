@@ -5,9 +5,10 @@ import types
 import typing
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 Scales = tuple[Fraction, ...]
+_Config = TypeVar("_Config", bound="Config")
 
 
 def paper_scales(num_streams: int) -> Scales:
@@ -29,7 +30,7 @@ class Config:
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
+    def from_json(cls: type[_Config], values: Mapping[str, Any]) -> _Config:
         """Returns the configuration that `to_json` wrote; fields that are absent keep their defaults.
 
         Raises:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from btbnet_jax.types import Features, Sizes
+from btbnet_jax.types import Sizes, Valid
 
 MAX_SIDE = 32_767
 """Longest side that 32-bit positions can tell apart."""
@@ -65,8 +65,12 @@ def resize_weights(
 
 
 def resize(
-    images: Features, shape: tuple[Any, Any], *, size: Sizes | None = None, new_size: Sizes | None = None
-) -> Features:
+    images: Float[Array, "b h w c"],
+    shape: tuple[Any, Any],
+    *,
+    size: Sizes | None = None,
+    new_size: Sizes | None = None,
+) -> Float[Array, "b new_h new_w c"]:
     """Returns `images` resized to an array of `shape`, in float32.
 
     Args:
@@ -88,7 +92,7 @@ def resize(
     return result
 
 
-def valid_pixels(shape: tuple[Any, Any], size: Sizes) -> Any:
+def valid_pixels(shape: tuple[Any, Any], size: Sizes) -> Valid:
     """Returns where arrays of `shape` hold their images: true at the top left, in `size`."""
     rows = jnp.arange(shape[0])[None, :, None, None] < size[:, 0, None, None, None]
     columns = jnp.arange(shape[1])[None, None, :, None] < size[:, 1, None, None, None]

@@ -19,7 +19,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from numpy import ndarray
 
 Images = Float[Array, "b h w 3"]
-Features = Float[Array, "b h w c"]
+Features = Float[Array, "b h w _"]
+"""Feature maps; the number of channels differs between a function's arguments and its result."""
 Maps = Float[Array, "b h w 1"]
 Valid = Bool[Array, "b h w 1"]
 Sizes = Int[Array, "b 2"]

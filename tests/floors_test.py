@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # From the highest floor to the lowest. A module imports from floors below and from its right on its own floor.
 FLOORS = (
     ("train", "evaluate", "__main__", "cli"),
-    ("training", "evaluation", "detect", "report", "export"),
+    ("loop", "results", "evaluation", "training", "initial", "journal", "detect", "report", "export"),
     ("checkpoints", "weights", "data", "builders", "pretrained"),
     ("losses", "network", "metrics", "histograms", "baselines", "sources"),
     ("images", "resize", "config", "types"),

@@ -15,7 +15,7 @@ from btbnet_jax.network.convolution import Convolution, zero_outside
 from btbnet_jax.network.frrnet import FNet, RRNet
 from btbnet_jax.network.stream import Stream
 from btbnet_jax.resize import resize, scaled_size, valid_pixels
-from btbnet_jax.types import Features, Images, Maps, Sizes, Valid
+from btbnet_jax.types import Images, Maps, Sizes, Valid
 
 
 class Outputs(NamedTuple):
@@ -130,7 +130,9 @@ def normalise(images: Images, normalisation: Normalisation) -> Images:
     return (channels * normalisation.scale - mean) / std
 
 
-def logits_of_blend(blend: Callable[[Features], Features], logits: Features) -> Features:
+def logits_of_blend(
+    blend: Callable[[Float[Array, "..."]], Float[Array, "..."]], logits: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """Returns the logits of `blend(maps)`, for a blend that is a weighted mean, from the logits of the maps.
 
     The paper resizes and compares maps, and the loss needs logits.  Blending p and 1 - p apart,
