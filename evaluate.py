@@ -29,6 +29,8 @@ BEAT = flags.DEFINE_bool("must_beat_baselines", False, "Fail where a method with
 
 def main(arguments: list[str]) -> None:
     """Evaluates as the flags say; what a user can mend ends in a message and exit status 1."""
+    if flags.FLAGS.verbosity == logging.INFO:  # the default of absl, by which Orbax reports every file that it reads
+        logging.set_verbosity(logging.WARNING)
     try:
         if arguments[1:]:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
@@ -100,5 +102,4 @@ def _examples(name: str, config: TrainConfig) -> Examples:
 
 
 if __name__ == "__main__":
-    flags.FLAGS.set_default("verbosity", logging.WARNING)  # Orbax would report every file that it reads
     app.run(main)

@@ -108,6 +108,8 @@ def config_from_flags() -> TrainConfig:
 
 def main(arguments: list[str]) -> None:
     """Trains as the flags say; what a user can mend ends in a message and exit status 1."""
+    if flags.FLAGS.verbosity == logging.INFO:  # the default of absl, by which Orbax reports every file that it writes
+        logging.set_verbosity(logging.WARNING)
     try:
         if arguments[1:]:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
@@ -128,5 +130,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.FLAGS.set_default("verbosity", logging.WARNING)  # Orbax would report every file that it writes
     app.run(main)
