@@ -94,7 +94,8 @@ def train(
         with Journal(run_dir, step=start) as journal, _progress() as progress:
             say = progress.console.print
             say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
-            batches = train_batches(examples, config.data, start=start)
+            shard = jax.process_index(), jax.process_count()
+            batches = train_batches(examples, config.data, start=start, shard=shard)
             step_function, pending = make_train_step(config), []
             task, clock = progress.add_task("training", total=config.steps, completed=start, rate=0.0), _Clock()
             for step in range(start + 1, config.steps + 1):

@@ -1,0 +1,95 @@
+"""Times a forward pass and a training step of a network, and takes their peak memory.
+
+    python benchmarks/full_network.py                      # the paper's network at 320 x 320
+    python benchmarks/full_network.py --width 0.125 --scales 1/4,1/8,1/16 --repeat 5
+
+Each is measured in a process of its own, so that its peak of resident memory is its own.  The first call, which
+compiles, is timed apart.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from btbnet_jax.config import NetworkConfig, TrainConfig
+from btbnet_jax.data import Batch
+from btbnet_jax.network import BTBNet, init_params
+from btbnet_jax.report import markdown_table, versions
+from btbnet_jax.training import init_state, make_train_step
+
+COLUMNS = ("what", "first call, s", "next calls, median s", "peak memory, GiB")
+
+
+def main() -> None:
+    """Prints a table of both, or the row of one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=320, help="height and width (default 320)")
+    parser.add_argument("--scales", default="1,4/5,3/5", help="of the streams (default 1,4/5,3/5)")
+    parser.add_argument("--width", type=float, default=1.0, help="multiplier of the channels (default 1)")
+    parser.add_argument("--batch", type=int, default=1, help="images at a time (default 1)")
+    parser.add_argument("--repeat", type=int, default=1, help="calls after the first (default 1)")
+    parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(*_measured(arguments), sep="\t")
+        return
+    rows = []
+    for only in ("forward", "train"):
+        command = [sys.executable, *sys.argv, "--only", only]
+        fields = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().split("\t")
+        rows.append(dict(zip(COLUMNS, [fields[0], *map(float, fields[1:])], strict=True)))
+    print(markdown_table(rows, COLUMNS))
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
+    scales = tuple(Fraction(scale) for scale in arguments.scales.split(","))
+    config = TrainConfig(network=NetworkConfig(scales=scales, width=arguments.width))
+    shape = (arguments.batch, arguments.size, arguments.size)
+    rng = np.random.default_rng(0)
+    image, mask = (rng.integers(0, 256, (*shape, channels), np.uint8) for channels in (3, 1))
+    call = _forward(config, image) if arguments.only == "forward" else _train(config, image, mask)
+    times = [_seconds(call) for _ in range(1 + arguments.repeat)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    what = f"{arguments.only}, {arguments.batch} x {arguments.size} x {arguments.size}"
+    return what, times[0], float(np.median(times[1:])), peak
+
+
+def _forward(config: TrainConfig, image: np.ndarray) -> Callable[[], Any]:
+    params = init_params(jax.random.key(0), config.network)
+    network = jax.jit(lambda params, image: BTBNet(config.network).apply({"params": params}, image / 255.0).focus_map)
+    return lambda: network(params, image)
+
+
+def _train(config: TrainConfig, image: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:
+    sizes = np.tile(np.array([image.shape[1:3]], np.int32), (len(image), 1))
+    batch = Batch(image, mask, sizes, np.arange(len(image), dtype=np.int32))
+    step, state = make_train_step(config), init_state(config)
+
+    def call() -> Any:
+        nonlocal state
+        state, figures = step(state, batch)
+        return figures
+
+    return call
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
