@@ -1,7 +1,7 @@
 """Settings as frozen dataclasses: checked when they are made, and written to and read from JSON."""
 
+import contextlib
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
 from fractions import Fraction
@@ -25,6 +25,12 @@ def paper_scales(num_streams: int) -> Scales:
 class Config:
     """To and from plain JSON values, for the dataclasses below."""
 
+    def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            if typing.get_origin(hint) is Literal and getattr(self, name) not in typing.get_args(hint):
+                choices = ", ".join(repr(choice) for choice in typing.get_args(hint))
+                raise ValueError(f"{name} is one of {choices}, not {getattr(self, name)!r}")
+
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of strings, numbers, booleans, lists and None."""
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
@@ -39,7 +45,7 @@ class Config:
         hints = typing.get_type_hints(cls)
         if unknown := sorted(set(values) - set(hints)):
             raise ValueError(f"{cls.__name__} has no field {unknown}; it has {sorted(hints)}")
-        return cls(**{name: _typed(hints[name], value) for name, value in values.items()})
+        return cls(**{name: _typed(hints[name], value, f"{cls.__name__}.{name}") for name, value in values.items()})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,7 @@ class Normalisation(Config):
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(f"mean and std have 3 values, not {self.mean} and {self.std}")
         if self.scale <= 0 or min(self.std) <= 0:
@@ -95,6 +102,7 @@ class NetworkConfig(Config):
     normalisation: Normalisation = Normalisation()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.scales or any(not 0 < scale <= 4 for scale in self.scales):
             raise ValueError(f"scales are one or more fractions above 0 and up to 4, not {self.scales}")
         if self.num_steps < 0:
@@ -124,6 +132,7 @@ class LossConfig(Config):
     step_weight: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(*self.stream_weights, self.fnet_weight, self.step_weight, 0.0) < 0:
             raise ValueError(f"weights of a loss are 0 or more: {self}")
 
@@ -156,7 +165,8 @@ class DataConfig(Config):
     threads: int = 2
 
     def __post_init__(self) -> None:
-        if self.validation not in ("shi60", "none") and not self.validation.isdigit():
+        super().__post_init__()
+        if self.validation not in ("shi60", "none") and not self.validation.isdecimal():
             raise ValueError(f'validation is "shi60", "none" or a number, not {self.validation!r}')
         if self.size < 0 or self.crop < 0:
             raise ValueError(f"size and crop are 0 or more, not {self.size} and {self.crop}")
@@ -195,6 +205,7 @@ class OptimiserConfig(Config):
     ema: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.learning_rate <= 0 or self.trunk_factor < 0:
             raise ValueError(f"the learning rate is above 0 and trunk_factor 0 or more: {self}")
         if not 0 <= self.momentum < 1 or not 0 <= self.ema < 1:
@@ -222,6 +233,7 @@ class TrainConfig(Config):
     init_from: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1:
             raise ValueError(f"a run has 1 step or more, not {self.steps}")
         weights, streams = len(self.loss.stream_weights), len(self.network.scales)
@@ -256,24 +268,22 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _typed(hint: Any, value: Any) -> Any:
-    """`value` from JSON as `hint` wants it."""
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    """The JSON `value` of the field `name` as `hint` wants it; choices are checked by the class itself."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        if value in args:
-            return value
-    elif origin is tuple and isinstance(value, (list, tuple)):
+        return value
+    if origin is tuple and isinstance(value, (list, tuple)):
         kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
         if len(kinds) == len(value):
-            return tuple(_typed(kind, item) for kind, item in zip(kinds, value, strict=True))
-    elif origin in (types.UnionType, typing.Union):
-        return value
+            return tuple(_typed(kind, item, name) for kind, item in zip(kinds, value, strict=True))
     elif hint is Fraction and isinstance(value, (str, int)):
-        return Fraction(value)
+        with contextlib.suppress(ValueError, ZeroDivisionError):
+            return Fraction(value)
     elif isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, Mapping):
         return hint.from_json(value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif isinstance(hint, type) and type(value) is hint:
         return value
-    raise ValueError(f"expected {hint}, got {value!r}")
+    raise ValueError(f"{name} is of type {hint.__name__ if isinstance(hint, type) else hint}, not {value!r}")

@@ -1,0 +1,171 @@
+import json
+import re
+from fractions import Fraction
+from typing import Any
+
+import jaxtyping
+import pytest
+
+from btbnet_jax.config import (
+    Config,
+    DataConfig,
+    LossConfig,
+    NetworkConfig,
+    Normalisation,
+    OptimiserConfig,
+    TrainConfig,
+    differences,
+    paper_scales,
+)
+
+OTHER = TrainConfig(
+    network=NetworkConfig(
+        scales=(Fraction(3, 2), Fraction(1, 3)),
+        share_streams=True,
+        width=0.125,
+        dtype="bfloat16",
+        normalisation=Normalisation(order="bgr", scale=255.0, mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0)),
+    ),
+    loss=LossConfig(kind="mean_squared_error", stream_weights=(0.5, 0.25), step_weight=0.1),
+    data=DataConfig(name="pairs/mine", validation="7", crop=64, orientations="right_angles", batch_size=4),
+    optimiser=OptimiserConfig(kind="sgd", schedule="poly", clip_norm=1.0, ema=0.999),
+    steps=12,
+    init_from="runs/first",
+)
+
+
+@pytest.fixture(autouse=True)
+def as_in_production(monkeypatch: pytest.MonkeyPatch):
+    """The checks of types that only tests have would come before those under test."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def test_scales_of_the_paper_are_exact_fractions():
+    expected = (Fraction(1), Fraction("0.8"), Fraction("0.6"), Fraction("0.4"))
+    assert [paper_scales(n) for n in (1, 2, 3, 4)] == [expected[:1], expected[:2], expected[:3], expected]
+
+
+@pytest.mark.parametrize("num_streams", [0, 5])
+def test_paper_has_no_other_number_of_streams(num_streams: int):
+    with pytest.raises(ValueError, match=f"networks of 1 to 4 streams, not {num_streams}"):
+        paper_scales(num_streams)
+
+
+def test_defaults_are_the_papers_network_and_loss():
+    network, loss = NetworkConfig(), LossConfig()
+    assert network.scales == (1, Fraction(4, 5), Fraction(3, 5))
+    assert (network.num_steps, network.use_fnet, network.use_rrnet, network.width) == (3, True, True, 1.0)
+    assert (loss.kind, loss.stream_weights, loss.fnet_weight, loss.step_weight) == ("cross_entropy", (1.0,), 0.0, 0.0)
+
+
+@pytest.mark.parametrize("config", [TrainConfig(), OTHER], ids=["defaults", "other"])
+def test_json_gives_back_what_was_written(config: TrainConfig):
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_scales_are_written_as_fractions_that_people_can_read():
+    assert OTHER.to_json()["network"]["scales"] == ["3/2", "1/3"]
+
+
+def test_fields_that_are_absent_keep_their_defaults():
+    config = TrainConfig.from_json({"steps": 5, "network": {"width": 0.5}})
+    assert config == TrainConfig(steps=5, network=NetworkConfig(width=0.5))
+
+
+def test_whole_numbers_will_do_for_fields_of_any_number():
+    width = NetworkConfig.from_json({"width": 1}).width
+    assert (width, type(width)) == (1.0, float)
+
+
+def test_unknown_fields_are_named_beside_the_known_ones():
+    with pytest.raises(ValueError, match=r"LossConfig has no field \['weight'\]; it has \['fnet_weight', 'kind'"):
+        TrainConfig.from_json({"loss": {"weight": 1}})
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (TrainConfig, {"steps": "many"}, "TrainConfig.steps is of type int, not 'many'"),
+        (TrainConfig, {"steps": 1.5}, "TrainConfig.steps is of type int, not 1.5"),
+        (TrainConfig, {"steps": True}, "TrainConfig.steps is of type int, not True"),
+        (TrainConfig, {"network": 3}, "TrainConfig.network is of type NetworkConfig, not 3"),
+        (NetworkConfig, {"width": True}, "NetworkConfig.width is of type float, not True"),
+        (NetworkConfig, {"use_fnet": 1}, "NetworkConfig.use_fnet is of type bool, not 1"),
+        (NetworkConfig, {"scales": ["1/0"]}, "NetworkConfig.scales is of type Fraction, not '1/0'"),
+        (NetworkConfig, {"scales": ["half"]}, "NetworkConfig.scales is of type Fraction, not 'half'"),
+        (NetworkConfig, {"scales": "1"}, "NetworkConfig.scales is of type tuple"),
+        (Normalisation, {"mean": [0.5, 0.5]}, "Normalisation.mean is of type tuple"),
+        (LossConfig, {"kind": ["cross_entropy"]}, "kind is one of 'cross_entropy', 'mean_squared_error', not ['cross"),
+    ],
+)
+def test_values_of_another_type_are_named(cls: type[Config], values: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        cls.from_json(values)
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (Normalisation, {"mean": (0.5, 0.5)}, "mean and std have 3 values"),
+        (Normalisation, {"std": (1.0, 0.0, 1.0)}, "scale and std are positive"),
+        (Normalisation, {"scale": 0.0}, "scale and std are positive"),
+        (Normalisation, {"order": "grb"}, "order is one of 'rgb', 'bgr', not 'grb'"),
+        (NetworkConfig, {"scales": ()}, "scales are one or more fractions above 0 and up to 4"),
+        (NetworkConfig, {"scales": (Fraction(1), Fraction(0))}, "scales are one or more fractions above 0"),
+        (NetworkConfig, {"scales": (Fraction(9, 2),)}, "scales are one or more fractions above 0 and up to 4"),
+        (NetworkConfig, {"num_steps": -1}, "the number of recurrent steps is 0 or more, not -1"),
+        (NetworkConfig, {"width": 0.0}, "the width multiplier is above 0 and up to 4, not 0.0"),
+        (NetworkConfig, {"width": float("nan")}, "the width multiplier is above 0 and up to 4, not nan"),
+        (NetworkConfig, {"dtype": "float16"}, "dtype is one of 'float32', 'bfloat16', not 'float16'"),
+        (LossConfig, {"stream_weights": (1.0, -1.0)}, "weights of a loss are 0 or more"),
+        (LossConfig, {"fnet_weight": -0.5}, "weights of a loss are 0 or more"),
+        (LossConfig, {"step_weight": -0.5}, "weights of a loss are 0 or more"),
+        (DataConfig, {"validation": "some"}, 'validation is "shi60", "none" or a number, not \'some\''),
+        (DataConfig, {"validation": "²"}, 'validation is "shi60", "none" or a number, not \'²\''),
+        (DataConfig, {"crop": -1}, "size and crop are 0 or more, not 320 and -1"),
+        (DataConfig, {"size": 0, "batch_size": 2}, "set size or crop, or batch_size 1"),
+        (DataConfig, {"size": 64, "crop": 65}, "a crop of 65 does not fit into images of 64"),
+        (DataConfig, {"threads": 0}, "batch_size and threads are 1 or more"),
+        (OptimiserConfig, {"kind": "sdg"}, "kind is one of 'adamw', 'sgd', not 'sdg'"),
+        (OptimiserConfig, {"learning_rate": 0.0}, "the learning rate is above 0 and trunk_factor 0 or more"),
+        (OptimiserConfig, {"trunk_factor": -0.1}, "the learning rate is above 0 and trunk_factor 0 or more"),
+        (OptimiserConfig, {"momentum": 1.0}, "momentum and ema lie in [0, 1)"),
+        (OptimiserConfig, {"ema": 1.0}, "momentum and ema lie in [0, 1)"),
+        (OptimiserConfig, {"warmup_steps": -1}, "weight_decay, clip_norm and warmup_steps are 0 or more"),
+        (TrainConfig, {"steps": 0}, "a run has 1 step or more, not 0"),
+        (TrainConfig, {"loss": LossConfig(stream_weights=(1.0, 1.0))}, "2 stream weights for 3 streams"),
+        (TrainConfig, {"loss": LossConfig(stream_weights=())}, "0 stream weights for 3 streams"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(cls: type[Config], values: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        cls(**values)
+
+
+@pytest.mark.parametrize("validation", ["shi60", "none", "0", "25"])
+def test_every_kind_of_validation_is_let_through(validation: str):
+    assert DataConfig(validation=validation).validation == validation
+
+
+def test_equal_settings_are_one_static_argument_of_a_compiled_function():
+    assert hash(NetworkConfig.from_json(OTHER.network.to_json())) == hash(OTHER.network)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(1.0, [1, 64, 512]), (0.125, [1, 8, 64]), (1 / 256, [1, 1, 2])])
+def test_width_multiplies_channels_and_leaves_at_least_one(width: float, expected: list[int]):
+    assert [NetworkConfig(width=width).channels(paper) for paper in (1, 64, 512)] == expected
+
+
+def test_differences_are_told_field_by_field():
+    new = TrainConfig(
+        steps=7, network=NetworkConfig(scales=paper_scales(1)), data=DataConfig(name="dut"), loss=LossConfig()
+    )
+    assert differences(TrainConfig(), new) == [
+        "data.name: shi -> dut",
+        "network.scales: ['1', '4/5', '3/5'] -> ['1']",
+        "steps: 1000 -> 7",
+    ]
+
+
+def test_equal_settings_have_no_differences():
+    assert differences(OTHER, TrainConfig.from_json(OTHER.to_json())) == []
