@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from btbnet_jax.types import Sizes, Valid
@@ -30,11 +31,11 @@ def scaled_size(n: Any, scale: Fraction) -> Any:
     """Returns `n` pixels at `scale`, rounded half up and at least 1.
 
     Args:
-      n: a number, a traced or symbolic one, or an array of them.
+      n: a number, a symbolic one, or an array of numbers.
       scale: an exact fraction; `int(0.6 * n)` would depend on the rounding of 0.6.
     """
     size = (2 * scale.numerator * n + scale.denominator) // (2 * scale.denominator)
-    return max(1, size) if isinstance(size, int) else jnp.maximum(1, size)
+    return jnp.maximum(1, size) if isinstance(size, jax.Array | np.ndarray) else jax.core.max_dim(1, size)
 
 
 def resize_weights(
