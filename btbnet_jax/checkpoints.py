@@ -4,10 +4,11 @@ A checkpoint holds named trees of arrays and a JSON record, with a sha256 of eac
 restores a file with a flipped byte without a word.  Whatever is not whole is passed over, with its reason.
 """
 
+import contextlib
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,7 +96,8 @@ class Checkpoints:
         arguments[_RECORD] = ocp.args.JsonSave({**record, "step": step, "digests": digests})
         metrics = {"metric": metric if math.isfinite(metric) else -math.inf}
         try:
-            self._manager.save(step, args=ocp.args.Composite(**arguments), metrics=metrics, force=True)
+            with _without_orbax_log():
+                self._manager.save(step, args=ocp.args.Composite(**arguments), metrics=metrics, force=True)
         except Exception as error:  # Orbax and TensorStore raise anything, a bare Exception too
             good = [other for other in self.steps() if other != step]
             raise CheckpointError(
@@ -106,7 +108,8 @@ class Checkpoints:
     def restore(self, targets: Mapping[str, Any]) -> Checkpoint | None:
         """Returns the newest checkpoint that is whole, or None where there is none at all.
 
-        Newer ones that are damaged are named in the log and renamed to "<step>.damaged".
+        Newer ones that are damaged are named in the log and renamed to "<step>.damaged"; where all are damaged,
+        they stay as they are.
 
         Args:
           targets: for each tree its shapes, dtypes and shardings, as `jax.eval_shape` gives them.
@@ -114,17 +117,23 @@ class Checkpoints:
         Raises:
           CheckpointError: there are checkpoints, and all of them are damaged.
         """
-        steps = self.steps()[::-1]
-        for step in steps:
+        damaged: dict[int, CheckpointError] = {}
+        for step in self.steps()[::-1]:
             try:
-                return read(self.folder / str(step), targets)
+                checkpoint = read(self.folder / str(step), targets)
             except CheckpointError as error:
-                damaged = self.folder / f"{step}.damaged"
-                logging.warning("%s; trying an older one, and keeping this one as %s", error, damaged.name)
-                (self.folder / str(step)).rename(damaged)
-                self._manager.reload()
-        if steps:
-            raise CheckpointError(f"none of the checkpoints in {self.folder} is whole")
+                damaged[step] = error
+                continue
+            for newer, error in damaged.items():
+                kept = _set_aside(self.folder / str(newer))
+                logging.warning("%s; going on from that of step %d, and keeping this one as %s", error, step, kept.name)
+            self._manager.reload()
+            return checkpoint
+        if damaged:
+            reasons = "".join(f"\n  {error}" for error in damaged.values())
+            raise CheckpointError(
+                f"none of the checkpoints in {self.folder} is whole; train in another folder:{reasons}"
+            )
         return None
 
 
@@ -157,7 +166,7 @@ def read(folder: Path, targets: Mapping[str, Any] | None = None, *, only: Sequen
 
 
 def _restore(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    with ocp.Checkpointer(_handler(folder)) as checkpointer:
+    with _without_orbax_log(), ocp.Checkpointer(_handler(folder)) as checkpointer:
         return dict(checkpointer.restore(folder.absolute(), args=ocp.args.Composite(**arguments)))
 
 
@@ -179,9 +188,10 @@ def _handler(folder: Path) -> ocp.CompositeCheckpointHandler:
     # Named for every item: Orbax warns of those that it has to guess.
     names = [item.name for item in folder.iterdir() if item.is_dir()]
     json = ("metrics", _RECORD)
-    return ocp.CompositeCheckpointHandler(
-        **{name: ocp.JsonCheckpointHandler() if name in json else ocp.PyTreeCheckpointHandler() for name in names}
-    )
+    handlers: dict[str, Any] = {
+        name: ocp.JsonCheckpointHandler() if name in json else ocp.PyTreeCheckpointHandler() for name in names
+    }
+    return ocp.CompositeCheckpointHandler(**handlers)
 
 
 def find(path: Path | str) -> list[Path]:
@@ -198,8 +208,10 @@ def find(path: Path | str) -> list[Path]:
         return [path]
     for folder in (path / "checkpoints", path):
         if folder.is_dir() and any(step.name.isdigit() for step in folder.iterdir()):
-            with Checkpoints(folder) as checkpoints:
-                best, steps = checkpoints._manager.best_step(), checkpoints.steps()[::-1]
+            # Nothing is written or cleaned up: a run may be going on there.
+            options = ocp.CheckpointManagerOptions(best_fn=_metric, read_only=True)
+            with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+                best, steps = manager.best_step(), sorted(manager.all_steps(), reverse=True)
             return [folder / str(step) for step in sorted(steps, key=lambda step: step != best)]
     raise FileNotFoundError(f"{path} holds no checkpoint; give the folder of a run, or of one of its checkpoints")
 
@@ -219,6 +231,26 @@ def digest(tree: Any) -> str:
 
 def _path(keys: Sequence[Any]) -> str:
     return jax.tree_util.keystr(tuple(keys), simple=True, separator="/")
+
+
+def _set_aside(folder: Path) -> Path:
+    """Renames a damaged checkpoint, so that it is no step any more, and returns its new path."""
+    path, number = folder.with_name(f"{folder.name}.damaged"), 1
+    while path.exists():
+        number += 1
+        path = folder.with_name(f"{folder.name}.damaged{number}")
+    return folder.rename(path)
+
+
+@contextlib.contextmanager
+def _without_orbax_log() -> Iterator[None]:
+    """Orbax reports every failure in its log as well, with the tracebacks of all its threads, before it raises it."""
+    log = logging.getLogger("absl")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _metric(metrics: Mapping[str, float]) -> float:
