@@ -68,8 +68,8 @@ class BTBNet(nn.Module):
         """
         config = self.config
         parts: dict[str, Any] = {"channels": config.channels, "convolution": self._convolution()}
-        fnet, stream = (nn.remat(part) if config.remat else part for part in (FNet, Stream))
-        valid = None if size is None else valid_pixels(images.shape[1:3], size)
+        stream, fnet = (nn.remat(Stream), nn.remat(FNet)) if config.remat else (Stream, FNet)
+        valid = None if size is None else valid_pixels((images.shape[1], images.shape[2]), size)
         images = zero_outside(images, valid)
 
         if config.share_streams:
@@ -112,8 +112,8 @@ def run_stream(
     Source: section 3.1 of the paper; the map of a stream is resized bilinearly to the input's resolution.
     Assumption: the input is resized bilinearly with anti-aliasing.
     """
-    shape = images.shape[1:3]
-    small_shape = tuple(scaled_size(n, scale) for n in shape)
+    shape = images.shape[1], images.shape[2]
+    small_shape = scaled_size(shape[0], scale), scaled_size(shape[1], scale)
     small_size = None if size is None else scaled_size(size, scale)
     valid = None if small_size is None else valid_pixels(small_shape, small_size)
     small = resize(images, small_shape, size=size, new_size=small_size)

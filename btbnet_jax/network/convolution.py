@@ -30,6 +30,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features, valid: Valid | None = None) -> Features:
+        """Returns as many rows and columns as `x` has; `valid` is None where the images fill their arrays."""
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = jax.lax.conv_general_dilated(

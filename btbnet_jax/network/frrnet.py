@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 from btbnet_jax.network.convolution import Convolution, zero_outside
 from btbnet_jax.types import Features, Images, Maps, Valid
@@ -62,8 +63,8 @@ class RRNet(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, maps: Maps, images: Images, valid: Valid | None = None) -> Features:
-        """Returns the logits after each step, "t b h w 1".
+    def __call__(self, maps: Maps, images: Images, valid: Valid | None = None) -> Float[Array, "t b h w 1"]:
+        """Returns the logits after each step.
 
         Args:
           maps: the map to start from.
@@ -76,7 +77,7 @@ class RRNet(nn.Module):
             return zero_outside(nn.sigmoid(logits), valid), logits
 
         refine = (nn.remat(FNet) if self.remat else FNet)(self.channels, self.convolution, name="step")
-        if self.is_initializing() or not self.num_steps:
+        if self.is_initializing():
             # A scan of no steps would leave the parameters unmade.
             refine(maps, images, valid)
         scan = nn.scan(
