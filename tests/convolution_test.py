@@ -1,0 +1,43 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from btbnet_jax.network import Convolution
+from tests.reference_network import apply, convolution, random_params
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (6, 4)])
+def test_convolution_is_that_of_numpy(shape: tuple[int, int], relu: bool):
+    layer = Convolution(5, relu)
+    x = RNG.normal(size=(2, *shape, 3)).astype(np.float32)
+    params = random_params(layer, jnp.asarray(x))
+    expected = [convolution(image, params, relu=relu) for image in x]
+    np.testing.assert_allclose(apply(layer, params, jnp.asarray(x)), expected, atol=1e-5)
+
+
+def test_features_are_zero_outside_the_image():
+    layer = Convolution(4, relu=False)
+    x = jnp.asarray(RNG.normal(size=(1, 4, 5, 3)), jnp.float32)
+    valid = jnp.zeros((1, 4, 5, 1), bool).at[:, :2, :3].set(True)
+    y = apply(layer, random_params(layer, x), x, valid)
+    np.testing.assert_array_equal(jnp.any(y != 0, axis=-1, keepdims=True), valid)
+
+
+def test_kernels_start_from_he_and_biases_from_zero():
+    params = jax.jit(Convolution(64).init)(jax.random.key(0), jnp.zeros((1, 1, 1, 32)))["params"]
+    np.testing.assert_allclose(jnp.std(params["kernel"]), np.sqrt(2 / (9 * 32)), rtol=0.02)
+    np.testing.assert_array_equal(params["bias"], np.zeros(64))
+
+
+def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
+    layer = Convolution(4, dtype=jnp.dtype("bfloat16"))
+    x = jnp.asarray(RNG.normal(size=(1, 4, 5, 3)), jnp.float32)
+    params = random_params(layer, x)
+    y = apply(layer, params, x)
+    assert y.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(y[0].astype(jnp.float32), convolution(np.asarray(x[0]), params), atol=0.05)
