@@ -33,13 +33,13 @@ class Batch(NamedTuple):
       image: RGB.
       mask: the truth, 255 = in focus.
       size: true height and width; 0 where an incomplete batch was filled.
-      index: of the example in the data set, -1 where an incomplete batch was filled.
+      example: its index in the data set, -1 where an incomplete batch was filled.
     """
 
     image: UInt8[ndarray, "b h w 3"]
     mask: UInt8[ndarray, "b h w 1"]
     size: Int32[ndarray, "b 2"]
-    index: Int32[ndarray, " b"]
+    example: Int32[ndarray, " b"]
 
 
 class Examples:
@@ -159,7 +159,8 @@ def train_batches(
 
     dataset = grain.MapDataset.range(len(examples) * versions).seed(config.seed).shuffle().repeat()
     dataset = dataset[process::num_processes].random_map(prepare)
-    dataset = dataset.batch(config.batch_size // num_processes)[start:]
+    # Dropped or not, there is no remainder; but Grain cannot count the batches of 1 image otherwise.
+    dataset = dataset.batch(config.batch_size // num_processes, drop_remainder=True)[start:]
     return iter(dataset.to_iter_dataset(_read_options(config.threads)))
 
 
@@ -219,7 +220,9 @@ def _read_options(threads: int) -> grain.ReadOptions:
     return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
 
 
-def _resized(image: HostImage, mask: HostMap, size: int) -> tuple[HostImage, HostMap]:
+def _resized(
+    image: HostImage, mask: HostMap, size: int
+) -> tuple[UInt8[ndarray, "new_h new_w 3"], UInt8[ndarray, "new_h new_w"]]:
     return (resize_image(image, (size, size)), resize_image(mask, (size, size))) if size else (image, mask)
 
 
@@ -236,5 +239,5 @@ def _padded(image: HostImage, mask: HostMap, index: int, shape: tuple[int, int])
         image=np.pad(image, (*margins, (0, 0))),
         mask=np.pad(mask, margins)[..., None],
         size=np.array(mask.shape, np.int32),
-        index=np.array(index, np.int32),
+        example=np.array(index, np.int32),
     )

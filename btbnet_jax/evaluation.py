@@ -102,7 +102,7 @@ def count_levels(
     """
     counts: dict[str, list[LevelCounts]] = {name: [] for name in methods}
     for batch in ordered_batches(examples, size=size, batch_size=batch_size, threads=threads):
-        names = [examples.name(index) if index >= 0 else "" for index in batch.index]
+        names = [examples.name(index) if index >= 0 else "" for index in batch.example]
         valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
         for name, method in methods.items():
             joint = joint_histogram(method(batch, names), jnp.asarray(batch.mask), valid)
@@ -125,7 +125,7 @@ def pictures(
     chosen, methods = examples.only(indices), list(methods)
     rows: list[list[HostImage | HostMap]] = []
     for batch in ordered_batches(chosen, size=size, batch_size=batch_size):
-        names = [chosen.name(index) if index >= 0 else "" for index in batch.index]
+        names = [chosen.name(index) if index >= 0 else "" for index in batch.example]
         grey = [batch.mask, *(np.asarray(quantise(method(batch, names))) for method in methods)]
         for image, *maps, (height, width) in zip(batch.image, *grey, batch.size, strict=True):
             if height:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from small_sets import build_pairs, half_in_focus
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # also for the commands that tests start
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
@@ -23,6 +24,17 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = str(tmp_path_factory.mktemp("compiled"))
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     jax.config.update("jax_compilation_cache_dir", folder)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with pairs/small: 8 images to train on, two of them of sizes of their own, and 3 to test."""
+    folder = tmp_path_factory.mktemp("data")
+    sizes = {3: (70, 24), 6: (20, 30)}
+    pairs = {f"train{number}": half_in_focus(number, sizes.get(number, (24, 24))) for number in range(8)}
+    tests = {f"test{number}": half_in_focus(100 + number) for number in range(3)}
+    build_pairs(folder, "small", pairs | tests, test=tuple(tests))
+    return folder
 
 
 @pytest.fixture

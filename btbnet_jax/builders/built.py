@@ -32,6 +32,8 @@ class BuiltSource(Sequence[dict[str, Any]]):
         """Opens a split of a set that `check_built` has passed."""
         self._state = directory, split
         builder = tfds.builder_from_directory(directory)
+        if not builder.info.splits[split].num_examples:
+            raise BuildError(f"{directory} has no example in {split!r}")
         as_stored = {name: tfds.decode.SkipDecoding() for name in ("image", "mask") if name in _features(builder)}
         options: dict[str, Any] = {"split": split, "decoders": as_stored}
         self._records: Any = builder.as_data_source(**options)  # TFDS' types know none of its arguments
