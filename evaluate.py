@@ -18,9 +18,13 @@ MAPS = flags.DEFINE_multi_string("maps", [], "NAME=FOLDER of maps to score besid
 DATA = flags.DEFINE_string("data", None, "Data set: shi, dut, simulated/generated, pairs/NAME; the run's by default.")
 SPLIT = flags.DEFINE_string("split", "validation", '"validation": the images that the run held out; or a split.')
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder that the data sets are built in.")
-SIZE = flags.DEFINE_integer("size", None, "Images are resized to, and scored at; 0 for their own; the run's if unset.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Images at a time; 1 where they keep their own sizes.")
-THREADS = flags.DEFINE_integer("threads", 2, "That read and decode.")
+SIZE = flags.DEFINE_integer(
+    "size", None, "Images are resized to, and scored at; 0 for their own; the run's if unset.", lower_bound=0
+)
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 4, "Images at a time; 1 where they keep their own sizes.", lower_bound=1
+)
+THREADS = flags.DEFINE_integer("threads", 2, "That read and decode.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", None, "Folder for tables, curves and pictures.", required=True)
 FINAL = flags.DEFINE_bool("final", False, "Allow a test split; the look at it is written into the test log.")
 TEST_LOG = flags.DEFINE_string("test_log", "results/test_log.csv", "Log of all evaluations on test splits.")
@@ -41,7 +45,7 @@ def main(arguments: list[str]) -> None:
 
 def evaluate() -> None:
     """Scores the run, the folders of maps and the baselines in one pass, and writes what came out."""
-    is_test = SPLIT.value.startswith("test")
+    is_test = "test" in SPLIT.value  # a part of it, or it with another, as well
     if is_test and not FINAL.value:
         raise ValueError(
             "a test split is for the last figure, not for choosing: evaluate on --split=validation, or add --final, "
@@ -57,13 +61,18 @@ def evaluate() -> None:
     name, size = DATA.value or config.data.name, config.data.size if SIZE.value is None else SIZE.value
     examples = _examples(name, config)
     names = [examples.name(index) for index in range(len(examples))]
+    baselines = {baseline.__name__: baseline_method(baseline) for baseline in BASELINES}
     for label, _, folder in (entry.partition("=") for entry in MAPS.value):
+        if not label or not folder or label in methods | baselines:
+            raise ValueError(f"--maps={label}={folder}: give NAME=FOLDER, with a name that no other method has")
         methods[label] = folder_method(folder, names)
     if not methods:
         raise ValueError("nothing to score: give --run, or --maps=NAME=FOLDER, or both")
     subject = next(iter(methods))
     shown = dict(methods)
-    methods |= {baseline.__name__: baseline_method(baseline) for baseline in BASELINES}
+    methods |= baselines
+    output = Path(OUTPUT.value)
+    output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
 
     batch_size = BATCH_SIZE.value if size else 1
     counts = count_levels(methods, examples, size=size, batch_size=batch_size, threads=THREADS.value)
@@ -76,11 +85,7 @@ def evaluate() -> None:
         "config": config.to_json() if RUN.value else None,
         "flags": sys.argv[1:],
     }
-    output = Path(OUTPUT.value)
     rows = results.write_results(output, counts, subject=subject, title=protocol, details=details)
-    results.write_panel(output / "best_median_worst.png", counts[subject], shown, examples, size=size)
-    print_table(rows, ["method", *results.HEADLINE], title=protocol)
-    print(f"all protocols, curves and pictures: {output}")
     if is_test:
         entry = {"data": name, "split": SPLIT.value, "size": size}
         for label in shown:
@@ -88,6 +93,9 @@ def evaluate() -> None:
             results.log_test(
                 Path(TEST_LOG.value), {**entry, "params_sha256": digest if label == "BTBNet" else "none", **scores}
             )
+    results.write_panel(output / "best_median_worst.png", counts[subject], shown, examples, size=size)
+    print_table(rows, ["method", *results.HEADLINE], title=protocol)
+    print(f"all protocols, curves and pictures: {output}")
     if BEAT.value and (better := results.beaten(rows, subject)):
         raise RuntimeError(f"the adaptive F of {subject} does not beat that of {', '.join(better)}")
 

@@ -1,7 +1,6 @@
 """Trains BTBNet: `python train.py --flagfile=configs/cpu_small.flags`, see README.md."""
 
 import sys
-from fractions import Fraction
 
 from absl import app, flags, logging
 
@@ -60,49 +59,51 @@ SAVE_EVERY = flags.DEFINE_integer("save_every", _S.save_every, "Steps between ch
 
 def config_from_flags() -> TrainConfig:
     """Returns the configuration of the run; a value that is no good raises ValueError."""
-    return TrainConfig(
-        network=NetworkConfig(
-            scales=tuple(Fraction(scale) for scale in SCALES.value),
-            share_streams=SHARE.value,
-            use_fnet=FNET.value,
-            use_rrnet=RRNET.value,
-            num_steps=NUM_STEPS.value,
-            width=WIDTH.value,
-            dtype=DTYPE.value,
-            precision=PRECISION.value,
-            remat=REMAT.value,
-        ),
-        loss=LossConfig(
-            kind=LOSS.value,
-            stream_weights=tuple(float(alpha) for alpha in ALPHAS.value),
-            fnet_weight=FNET_WEIGHT.value,
-            step_weight=STEP_WEIGHT.value,
-        ),
-        data=DataConfig(
-            name=DATA.value,
-            split=SPLIT.value,
-            validation=VALIDATION.value,
-            size=SIZE.value,
-            crop=CROP.value,
-            orientations=ORIENTATIONS.value,
-            batch_size=BATCH_SIZE.value,
-            seed=DATA_SEED.value,
-            threads=THREADS.value,
-        ),
-        optimiser=OptimiserConfig(
-            kind=OPTIMISER.value,
-            learning_rate=RATE.value,
-            trunk_factor=TRUNK_FACTOR.value,
-            schedule=SCHEDULE.value,
-            warmup_steps=WARMUP.value,
-            momentum=MOMENTUM.value,
-            weight_decay=DECAY.value,
-            clip_norm=CLIP.value,
-            ema=EMA.value,
-        ),
-        steps=STEPS.value,
-        seed=SEED.value,
-        init_from=INIT_FROM.value,
+    return TrainConfig.from_json(
+        {
+            "network": {
+                "scales": SCALES.value,
+                "share_streams": SHARE.value,
+                "use_fnet": FNET.value,
+                "use_rrnet": RRNET.value,
+                "num_steps": NUM_STEPS.value,
+                "width": WIDTH.value,
+                "dtype": DTYPE.value,
+                "precision": PRECISION.value,
+                "remat": REMAT.value,
+            },
+            "loss": {
+                "kind": LOSS.value,
+                "stream_weights": [float(alpha) for alpha in ALPHAS.value],
+                "fnet_weight": FNET_WEIGHT.value,
+                "step_weight": STEP_WEIGHT.value,
+            },
+            "data": {
+                "name": DATA.value,
+                "split": SPLIT.value,
+                "validation": VALIDATION.value,
+                "size": SIZE.value,
+                "crop": CROP.value,
+                "orientations": ORIENTATIONS.value,
+                "batch_size": BATCH_SIZE.value,
+                "seed": DATA_SEED.value,
+                "threads": THREADS.value,
+            },
+            "optimiser": {
+                "kind": OPTIMISER.value,
+                "learning_rate": RATE.value,
+                "trunk_factor": TRUNK_FACTOR.value,
+                "schedule": SCHEDULE.value,
+                "warmup_steps": WARMUP.value,
+                "momentum": MOMENTUM.value,
+                "weight_decay": DECAY.value,
+                "clip_norm": CLIP.value,
+                "ema": EMA.value,
+            },
+            "steps": STEPS.value,
+            "seed": SEED.value,
+            "init_from": INIT_FROM.value,
+        }
     )
 
 
@@ -125,7 +126,7 @@ def main(arguments: list[str]) -> None:
     except Stopped as stopped:
         print(stopped)
         sys.exit(128 + stopped.signal_number)
-    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, RuntimeError) as error:
         sys.exit(f"train.py: {error}")
 
 

@@ -45,7 +45,8 @@ def network_method(config: NetworkConfig, params: Any, *, mesh: Mesh | None = No
 
 @functools.partial(jax.jit, static_argnames="config")
 def _predict(config: NetworkConfig, params: Any, images: UInt8[Array | ndarray, "b h w 3"], size: Any) -> Maps:
-    return BTBNet(config).apply({"params": params}, images / 255.0, size).focus_map
+    outputs: Any = BTBNet(config).apply({"params": params}, images / 255.0, size)
+    return outputs.focus_map
 
 
 def baseline_method(baseline: Baseline) -> Method:

@@ -13,15 +13,18 @@ class Journal:
 
     Args:
       folder: of the run.
-      step: that the run goes on from; rows of later steps, which an interrupted run left, are dropped.
+      step: that the run goes on from; rows of later steps, which an interrupted run left, are dropped.  Tables
+        of others, which have no steps, are left alone.
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:
         self._folder = folder
         for path in folder.glob("*.csv"):
             with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            _write(path, [row for row in rows if int(row["step"]) <= step])
+                table = csv.DictReader(file)
+                rows = list(table)
+            if next(iter(table.fieldnames or ()), "") == "step":
+                _write(path, [row for row in rows if int(row["step"]) <= step])
         self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
     def __enter__(self) -> "Journal":
@@ -54,8 +57,11 @@ class Journal:
 
 
 def _write(path: Path, rows: list[dict[str, str]]) -> None:
-    with path.open("w", newline="") as file:
+    """Replaces the table in one step, so that whoever is interrupted here loses none of it."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with unfinished.open("w", newline="") as file:
         if rows:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+    unfinished.replace(path)

@@ -79,7 +79,7 @@ def train(
 
     Raises:
       ValueError: the folder holds a run of another configuration, or the data do not fit the configuration.
-      FloatingPointError: the loss is not finite.
+      FloatingPointError: the loss or its gradient is not finite.
       CheckpointError: a checkpoint cannot be written, or none of those that are there can be read.
       Stopped: the process received SIGINT or SIGTERM.
     """
@@ -104,9 +104,9 @@ def train(
                 state, figures = step_function(state, batch)
                 pending.append(figures)
                 progress.update(task, completed=step)
-                last = step == config.steps
+                last, stop = step == config.steps, bool(signals)  # a later signal stops the next step
                 evaluate = last or step % schedule.evaluate_every == 0
-                save = evaluate or step % schedule.save_every == 0 or bool(signals)
+                save = evaluate or step % schedule.save_every == 0 or stop
                 if save or step % schedule.log_every == 0:
                     row = _mean_figures(pending, step, run_dir) | clock.rates(len(pending), config.data.batch_size)
                     pending = []
@@ -121,7 +121,7 @@ def train(
                 if save:
                     _save(checkpoints, config, state, scores)
                     clock.reset()
-                if signals and not last:
+                if stop and not last:
                     raise Stopped(signals[0], step, run_dir)
     return state
 
@@ -145,8 +145,12 @@ def _start(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), _trees(state)
         )
         if (checkpoint := checkpoints.restore(targets)) is not None:
-            trees = {"average": None} | checkpoint.trees
+            trees: dict[str, Any] = {"average": None} | checkpoint.trees
             return old, TrainState(step=jax.device_put(np.int32(checkpoint.step), replicated(mesh)), **trees)
+    elif checkpoints.steps():
+        raise ValueError(
+            f"{run_dir} holds checkpoints without the {path.name} that says what they are: give another one"
+        )
     config, params = initial_params(config)
     state = jax.device_put(init_state(config, params), replicated(mesh))
     report.write_json(path, config.to_json())
@@ -173,10 +177,12 @@ def _save(checkpoints: Checkpoints, config: TrainConfig, state: TrainState, scor
 def _mean_figures(pending: list[Metrics], step: int, run_dir: Path) -> dict[str, float]:
     """The means over the last steps, fetched from the device at once."""
     fetched = jax.device_get(pending)
-    if bad := [step - len(fetched) + 1 + i for i, row in enumerate(fetched) if not np.isfinite(row["loss"])]:
+    # A finite loss can have a gradient that is not, and the parameters of this step would be saved with it.
+    finite = [np.isfinite([row["loss"], row["gradient_norm"]]).all() for row in fetched]
+    if bad := [str(step - len(fetched) + 1 + i) for i, good in enumerate(finite) if not good]:
         raise FloatingPointError(
-            f"the loss is not finite at steps {', '.join(map(str, bad[:10]))}; what {run_dir} saved before is still "
-            "good. A lower learning rate, a longer warm-up or clipped gradients may help."
+            f"the loss or its gradient is not finite at steps {', '.join(bad[:10])}; what {run_dir} saved before is "
+            "still good. A lower learning rate, a longer warm-up or clipped gradients may help."
         )
     return {name: float(np.mean([row[name] for row in fetched])) for name in fetched[0]}
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
 
 from btbnet_jax.config import OptimiserConfig, TrainConfig
 from btbnet_jax.data import Batch
@@ -104,15 +104,15 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
     rate = learning_rate(config.optimiser, config.steps)
 
     def loss(params: Params, batch: Batch) -> tuple[Float[Array, ""], Metrics]:
-        outputs = network.apply({"params": params}, batch.image / 255.0, batch.size)
-        valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
-        return joint_loss(outputs, batch.mask / 255.0, valid, config=config.loss)
+        images, masks, size = (jnp.asarray(array) for array in (batch.image, batch.mask, batch.size))
+        outputs: Any = network.apply({"params": params}, images / 255.0, size)
+        return joint_loss(outputs, masks / 255.0, valid_pixels(batch.image.shape[1:3], size), config=config.loss)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-        params = optax.apply_updates(state.params, updates)
-        average = None
+        params: Any = optax.apply_updates(state.params, updates)
+        average: Any = None
         if state.average is not None:
             # A long memory would keep the initial values for long: it grows with the run.
             decay = jnp.minimum(config.optimiser.ema, (1 + state.step) / (10 + state.step))
@@ -125,8 +125,15 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-    """Returns a mesh of all devices, or of the first few, along which batches are divided."""
-    devices = jax.devices()[:num_devices]
+    """Returns a mesh of all devices, or of the first few, along which batches are divided.
+
+    Raises:
+      ValueError: there are not so many.
+    """
+    devices = jax.devices()
+    if num_devices is not None and not 1 <= num_devices <= len(devices):
+        raise ValueError(f"there are 1 to {len(devices)} devices to train on, not {num_devices}")
+    devices = devices[:num_devices]
     return jax.make_mesh((len(devices),), ("data",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
 
 
