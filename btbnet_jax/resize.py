@@ -57,8 +57,10 @@ def resize_weights(
     for n in (n_in, n_out):
         if isinstance(n, int) and not 1 <= n <= MAX_SIDE:
             raise ValueError(f"resizing handles 1 to {MAX_SIDE} pixels a side, not {n}")
-    n_in, n_out = (jnp.asarray(n, jnp.int32)[..., None, None] for n in (n_in, n_out))
-    i, j = rows[:, None], columns[None, :]
+    batch = jnp.broadcast_shapes(jnp.shape(n_in), jnp.shape(n_out))
+    n_in, n_out = (jnp.broadcast_to(jnp.asarray(n, jnp.int32), batch)[..., None, None] for n in (n_in, n_out))
+    i = jnp.expand_dims(rows, (*range(len(batch)), -1))
+    j = jnp.expand_dims(columns, range(len(batch) + 1))
     distance = jnp.abs((2 * j + 1) * n_out - (2 * i + 1) * n_in)
     weights = jnp.maximum(0, 2 * jnp.maximum(n_in, n_out) - distance)
     weights = jnp.where((j >= 0) & (j < n_in) & (i >= 0) & (i < n_out), weights, 0)
