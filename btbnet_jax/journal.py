@@ -21,10 +21,9 @@ class Journal:
         self._folder = folder
         for path in folder.glob("*.csv"):
             with path.open(newline="") as file:
-                table = csv.DictReader(file)
-                rows = list(table)
-            if next(iter(table.fieldnames or ()), "") == "step":
-                _write(path, [row for row in rows if int(row["step"]) <= step])
+                columns, *rows = list(csv.reader(file)) or [[]]
+            if columns[:1] == ["step"]:
+                _write(path, [columns, *(row for row in rows if int(row[0]) <= step)])
         self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
     def __enter__(self) -> "Journal":
@@ -56,12 +55,9 @@ class Journal:
         self._events.flush()
 
 
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
+def _write(path: Path, rows: list[list[str]]) -> None:
     """Replaces the table in one step, so that whoever is interrupted here loses none of it."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     with unfinished.open("w", newline="") as file:
-        if rows:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows(rows)
     unfinished.replace(path)
