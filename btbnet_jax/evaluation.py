@@ -21,7 +21,8 @@ from btbnet_jax.network import BTBNet
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.types import HostImage, HostMap, Maps
 
-Method = Callable[[Batch, Sequence[str]], Maps]
+Levels = UInt8[Array, "b h w 1"]
+Method = Callable[[Batch, Sequence[str]], Maps | Levels]
 """From a batch and the names of its images to their maps, 0..1 or quantised."""
 
 
@@ -79,7 +80,7 @@ def folder_method(folder: Path | str, names: Sequence[str]) -> Method:
             f"it holds {len(files)} image files, such as {', '.join(list(files)[:5])}"
         )
 
-    def method(batch: Batch, names: Sequence[str]) -> Maps:
+    def method(batch: Batch, names: Sequence[str]) -> Levels:
         maps = np.zeros(batch.mask.shape, np.uint8)
         for row, (name, (height, width)) in enumerate(zip(names, batch.size, strict=True)):
             if height:
@@ -103,7 +104,7 @@ def count_levels(
     """
     counts: dict[str, list[LevelCounts]] = {name: [] for name in methods}
     for batch in ordered_batches(examples, size=size, batch_size=batch_size, threads=threads):
-        names = [examples.name(index) if index >= 0 else "" for index in batch.example]
+        names = _names(examples, batch)
         valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
         for name, method in methods.items():
             joint = joint_histogram(method(batch, names), jnp.asarray(batch.mask), valid)
@@ -126,9 +127,14 @@ def pictures(
     chosen, methods = examples.only(indices), list(methods)
     rows: list[list[HostImage | HostMap]] = []
     for batch in ordered_batches(chosen, size=size, batch_size=batch_size):
-        names = [chosen.name(index) if index >= 0 else "" for index in batch.example]
+        names = _names(chosen, batch)
         grey = [batch.mask, *(np.asarray(quantise(method(batch, names))) for method in methods)]
         for image, *maps, (height, width) in zip(batch.image, *grey, batch.size, strict=True):
             if height:
                 rows.append([image[:height, :width], *(one[:height, :width, 0] for one in maps)])
     return rows
+
+
+def _names(examples: Examples, batch: Batch) -> list[str]:
+    """The names of the images of a batch, empty where it was filled."""
+    return [examples.name(index) if index >= 0 else "" for index in batch.example.tolist()]

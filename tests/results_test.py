@@ -1,0 +1,140 @@
+import csv
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from btbnet_jax import report, results
+from btbnet_jax.baselines import all_in_focus
+from btbnet_jax.data import Examples
+from btbnet_jax.evaluation import baseline_method
+from btbnet_jax.histograms import LevelCounts, merge
+from btbnet_jax.images import image_size
+
+MASK = np.array([[255, 255, 0, 0]], np.uint8)
+# Of four pixels, two in focus: all, all but one, half and none of the map is right.
+MAPS = {
+    "right": np.array([[255, 255, 0, 0]], np.uint8),
+    "nearly": np.array([[255, 0, 0, 0]], np.uint8),
+    "half": np.array([[255, 0, 255, 0]], np.uint8),
+    "wrong": np.array([[0, 0, 255, 255]], np.uint8),
+}
+
+
+def counts_of(*kinds: str) -> LevelCounts:
+    """Counts of images that are named by what their maps are, "1 right" for instance."""
+    return merge(LevelCounts.from_maps(kind, MAPS[kind.split()[-1]], MASK) for kind in kinds)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, str | float]]]:
+    folder = tmp_path_factory.mktemp("results") / "new" / "folder"
+    counts = {"BTBNet": counts_of("a right", "b half"), "other": counts_of("a wrong", "b wrong")}
+    details = {"data": "pairs/small", "size": 16, "config": None}
+    return folder, results.write_results(folder, counts, subject="BTBNet", title="a title", details=details)
+
+
+def test_the_scores_of_all_methods_are_returned_and_written(written: tuple[Path, list[dict[str, Any]]]):
+    folder, rows = written
+    assert [row["method"] for row in rows] == ["BTBNet", "other"]
+    # An F of 1, and one with a precision and a recall of 1/2, which is 1/2.
+    assert [(row["mae"], row["adaptive"]) for row in rows] == [(0.25, pytest.approx(0.75)), (1.0, 0.0)]
+    assert {"max_of_mean", "blur_at_half", "iou_blur_at_half_pooled"} < rows[0].keys()
+    lines = (folder / "scores.md").read_text().splitlines()
+    assert lines[0].startswith("| method | mae | adaptive |")
+    assert lines[2].startswith("| BTBNet | 0.250 | 0.750 |")
+    assert lines[3].startswith("| other | 1.000 | 0.000 |")
+
+
+def test_the_json_holds_what_is_needed_to_repeat_it(written: tuple[Path, list[dict[str, Any]]]):
+    folder, rows = written
+    values = json.loads((folder / "results.json").read_text())
+    assert values["scores"] == rows
+    assert (values["data"], values["size"], values["config"], values["num_images"]) == ("pairs/small", 16, None, 2)
+    assert {"btbnet_jax", "jax", "device"} < values["versions"].keys()
+
+
+def test_every_image_of_the_subject_has_a_line(written: tuple[Path, list[dict[str, Any]]]):
+    with (written[0] / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image"], float(row["mae"]), float(row["adaptive"])) for row in rows] == [
+        ("a right", 0.0, 1.0),
+        ("b half", 0.5, pytest.approx(0.5)),
+    ]
+
+
+def test_the_curves_are_written_as_figures_and_as_pictures(written: tuple[Path, list[dict[str, Any]]]):
+    folder, _ = written
+    with (folder / "curves.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["BTBNet"] * 256 + ["other"] * 256
+    assert (float(rows[255]["precision"]), float(rows[255]["recall"])) == (0.75, 0.75)
+    assert image_size(folder / "curves.png")[1] > 500
+    assert "a title" in (folder / "curves.svg").read_text()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("curves.csv", "curves.png", "curves.svg", "images.csv", "results.json", "scores.md")
+    ]
+
+
+def titles_of_panel(examples: Examples, kinds: list[str], each: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The titles of the rows, after the rows were compared with the images that they name."""
+    shown: dict[str, Any] = {}
+    monkeypatch.setattr(report, "panel", lambda path, rows, **titles: shown.update(path=path, rows=rows, **titles))
+    names = [examples.name(index) for index in range(len(kinds))]
+    counts = merge(LevelCounts.from_maps(name, MAPS[kind], MASK) for name, kind in zip(names, kinds, strict=True))
+    methods = {"ones": baseline_method(all_in_focus)}
+    path = Path("panel.png")
+    results.write_panel(path, counts, methods, examples.only(range(len(kinds))), size=16, each=each)
+    assert (shown["path"], shown["column_titles"]) == (path, ["image", "mask", "ones"])
+    titles = [title.split("\n") for title in shown["row_titles"]]
+    for (name, _), row in zip(titles, shown["rows"], strict=True):
+        expected = examples.only([names.index(name)])[0][1]
+        assert abs(row[1].mean() - expected.mean()) < 12  # resized
+    return [f"{kinds[names.index(name)]} {figure}" for name, figure in titles]
+
+
+def test_the_panel_shows_the_best_the_median_and_the_worst(small_data: Path, monkeypatch: pytest.MonkeyPatch):
+    examples = Examples(small_data, "pairs/small", "train")
+    kinds = ["wrong", "half", "right", "nearly", "half"]
+    # Precision 1 and recall 1/2: F = 1.3 · 0.5 / (0.3 + 0.5)
+    expected = ["right F 1.000", "half F 0.500", "wrong F 0.000"]
+    assert titles_of_panel(examples, kinds, 1, monkeypatch) == expected
+    assert titles_of_panel(examples, kinds[:4], 2, monkeypatch) == [
+        *("right F 1.000", "nearly F 0.812", "half F 0.500", "wrong F 0.000")
+    ]
+
+
+def test_the_panel_of_a_single_image_shows_it_once(small_data: Path, monkeypatch: pytest.MonkeyPatch):
+    examples = Examples(small_data, "pairs/small", "train")
+    assert titles_of_panel(examples, ["half"], 3, monkeypatch) == ["half F 0.500"]
+
+
+def test_the_log_has_a_line_for_every_look_with_its_date(tmp_path: Path):
+    path = tmp_path / "results" / "log.csv"
+    before = datetime.datetime.now(datetime.UTC).date()
+    for split, score in (("test", 0.81234), ("test[:50]", 1.0)):
+        results.log_test(path, {"split": split, "size": 320, "adaptive": score})
+    header, *lines = path.read_text().splitlines()
+    assert header == "date,split,size,adaptive"
+    dates, entries = zip(*(line.split(",", 1) for line in lines), strict=True)
+    assert entries == ("test,320,0.8123", "test[:50],320,1.0000")
+    after = datetime.datetime.now(datetime.UTC).date()
+    assert all(before <= datetime.date.fromisoformat(date) <= after for date in dates)
+
+
+def test_a_log_with_other_columns_is_not_written_into(tmp_path: Path):
+    path = tmp_path / "log.csv"
+    results.log_test(path, {"split": "test", "adaptive": 0.5})
+    before = path.read_text()
+    with pytest.raises(ValueError, match=r"log\.csv has the columns .*'adaptive'.* and this entry .*'mae'.*: move"):
+        results.log_test(path, {"split": "test", "mae": 0.5})
+    assert path.read_text() == before
+
+
+def test_a_method_is_beaten_only_by_a_higher_adaptive_f():
+    rows = [{"method": name, "adaptive": figure} for name, figure in (("a", 0.5), ("b", 0.5), ("c", 0.6), ("d", 0.4))]
+    assert results.beaten(rows, "a") == ["b", "c"]
+    assert results.beaten(rows, "c") == []
