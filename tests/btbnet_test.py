@@ -150,7 +150,7 @@ def test_shared_streams_are_separate_ones_of_equal_parameters(params: Params):
 
 
 def test_padded_images_of_any_size_give_what_they_give_alone():
-    config = dataclasses.replace(SMALL, scales=paper_scales(4))
+    config = dataclasses.replace(SMALL, scales=paper_scales(4), num_steps=2)
     params = random_params(BTBNet(config), IMAGES, seed=1)
     sizes = [(5, 8), (1, 6), (1, 1)]
     images = [RNG.uniform(size=(*size, 3)).astype(np.float32) for size in sizes]
@@ -159,10 +159,10 @@ def test_padded_images_of_any_size_give_what_they_give_alone():
         array[: image.shape[0], : image.shape[1]] = image
     batch = apply(BTBNet(config), params, jnp.asarray(padded), jnp.asarray(sizes))
     for n, (image, (height, width)) in enumerate(zip(images, sizes, strict=True)):
-        alone = apply(BTBNet(config), params, jnp.asarray(image)[None])
+        alone = apply(BTBNet(config), params, jnp.asarray(image[np.newaxis]))
         for together, expected in zip(batch, alone, strict=True):
-            together = together[..., n : n + 1, :height, :width, :]
-            np.testing.assert_allclose(together, expected, atol=1e-5, err_msg=f"{height}x{width}")
+            result = np.asarray(together)[..., n : n + 1, :height, :width, :]
+            np.testing.assert_allclose(result, expected, atol=1e-5, err_msg=f"{height}x{width}")
 
 
 @pytest.fixture(scope="module")
@@ -222,18 +222,23 @@ def test_images_are_normalised_as_caffe_did():
 
 
 def test_a_stream_sees_the_small_image_and_its_map_is_enlarged():
-    seen = []
-
-    def stream(images: jax.Array, valid: jax.Array | None) -> jax.Array:
-        seen.append(images)
-        return 4 * images[..., :1]
-
     plain = Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    logits = run_stream(stream, IMAGES[:1], None, scale=Fraction(1, 3), normalisation=plain)
-    small = jax.image.resize(IMAGES[:1], (1, 3, 4, 3), "bilinear")
-    np.testing.assert_allclose(seen[0], small, atol=1e-6)
-    expected = jax.image.resize(sigmoid(np.asarray(4 * small[..., :1])), (1, 9, 12, 1), "bilinear")
-    np.testing.assert_allclose(jax.nn.sigmoid(logits), expected, atol=1e-6)
+
+    @jax.jit
+    def seen_and_returned(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        seen = []
+
+        def stream(images: jax.Array, valid: jax.Array | None) -> jax.Array:
+            seen.append(images)
+            return 4 * images[..., :1]
+
+        logits = run_stream(stream, images, None, scale=Fraction(1, 3), normalisation=plain)
+        return seen[0], jax.nn.sigmoid(logits)
+
+    small, focus_map = seen_and_returned(IMAGES)
+    np.testing.assert_allclose(small, jax.image.resize(IMAGES, (3, 3, 4, 3), "bilinear"), atol=1e-6)
+    expected = jax.image.resize(sigmoid(np.asarray(4 * small[..., :1])), (3, 9, 12, 1), "bilinear")
+    np.testing.assert_allclose(focus_map, expected, atol=1e-6)
 
 
 def test_logits_survive_a_blend_where_their_maps_round_to_0_or_1():
