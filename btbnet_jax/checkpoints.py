@@ -156,7 +156,7 @@ def read(folder: Path, targets: Mapping[str, Any] | None = None, *, only: Sequen
             arguments = {name: _to_host(folder, name) for name in wanted}
         else:
             arguments = {name: _to_devices(target) for name, target in targets.items()}
-        trees = _restore(folder, arguments)
+        trees = _restore(folder, arguments) if arguments else {}  # nothing asked for would be everything to Orbax
     except Exception as error:  # Orbax and TensorStore raise anything, a bare Exception too
         raise CheckpointError(f"the checkpoint {folder} cannot be read: {_first_line(error)}") from error
     for name, tree in trees.items():

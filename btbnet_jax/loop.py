@@ -140,9 +140,9 @@ def _start(
         if contradictions := [line for line in differences(old, config) if not line.startswith(free)]:
             listed = "\n  ".join(contradictions)
             raise ValueError(f"{run_dir} holds a run of another configuration (its value -> yours):\n  {listed}")
-        state = jax.eval_shape(lambda: init_state(old))
         targets = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), _trees(state)
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
+            jax.eval_shape(lambda: _trees(init_state(old))),
         )
         if (checkpoint := checkpoints.restore(targets)) is not None:
             trees: dict[str, Any] = {"average": None} | checkpoint.trees
