@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from btbnet_jax.config import NetworkConfig, Normalisation
-from btbnet_jax.network.convolution import Convolution, zero_outside
+from btbnet_jax.network.convolution import Convolution, he_deviation, zero_outside
 from btbnet_jax.network.frrnet import FNet, RRNet
 from btbnet_jax.network.stream import Stream
 from btbnet_jax.resize import resize, scaled_size, valid_pixels
@@ -146,8 +147,23 @@ def logits_of_blend(
 def init_params(key: Array, config: NetworkConfig) -> dict[str, Any]:
     """Returns fresh parameters; they do not depend on the size of images or the number of steps.
 
+    The distribution is that of `BTBNet.init`.  All kernels are cut from one draw of random numbers, because
+    XLA takes a second or so to compile the generator of each, which makes a minute for three streams.
+
     Args:
       key: of the random numbers.
       config: settings of the network.
     """
-    return jax.jit(BTBNet(config).init)(key, jnp.zeros((1, 8, 8, 3)))["params"]
+    shapes = jax.eval_shape(BTBNet(config).init, key, jnp.zeros((1, 8, 8, 3)))["params"]
+    leaves, tree = jax.tree.flatten(shapes)
+    sizes = [leaf.size if leaf.ndim == 4 else 0 for leaf in leaves]  # biases are 0
+    ends = np.cumsum(sizes).tolist()
+
+    @jax.jit
+    def cut(numbers: Float[Array, " n"]) -> list[Array]:
+        return [
+            numbers[end - size : end].reshape(leaf.shape) * he_deviation(leaf.shape) if size else jnp.zeros(leaf.shape)
+            for leaf, size, end in zip(leaves, sizes, ends, strict=True)
+        ]
+
+    return jax.tree.unflatten(tree, cut(jax.random.normal(key, (ends[-1],))))

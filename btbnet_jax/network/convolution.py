@@ -1,7 +1,10 @@
 """The 3x3 convolution that every part of the network is made of."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from btbnet_jax.types import Features, Valid
@@ -31,7 +34,8 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: Features, valid: Valid | None = None) -> Features:
         """Returns as many rows and columns as `x` has; `valid` is None where the images fill their arrays."""
-        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], self.features))
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(he_deviation(shape)), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),
@@ -44,6 +48,11 @@ class Convolution(nn.Module):
         y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
         y = nn.relu(y) if self.relu else y
         return zero_outside(y, valid)
+
+
+def he_deviation(shape: tuple[int, ...]) -> np.float32:
+    """Returns the standard deviation of a kernel's initial values by He et al. 2015, √(2 / inputs)."""
+    return np.sqrt(np.float32(2 / math.prod(shape[:-1])))
 
 
 def zero_outside(x: Features, valid: Valid | None) -> Features:
