@@ -149,9 +149,14 @@ def test_a_checkpoint_says_where_it_comes_from(whole: Path):
     assert {"jax", "btbnet_jax"} < set(record["versions"])
 
 
-def test_the_best_checkpoint_has_the_highest_adaptive_f(whole: Path):
-    scores = {int(row["step"]): float(row["adaptive"]) for row in table(whole, "validation")}
-    assert find(whole)[0].name in {str(step) for step, score in scores.items() if score == max(scores.values())}
+def test_the_checkpoint_with_the_highest_adaptive_f_is_kept_as_the_best(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fake_steps(monkeypatch, loss=[0.5] * 6, gradient_norm=[1.0] * 6)
+    figures = iter([0.5, 0.9, 0.7, 0.6, 0.8, 0.1])
+    monkeypatch.setattr(loop, "_validate", lambda *_: {"adaptive": next(figures), "mae": 0.5})
+    run(tmp_path, schedule=Schedule(log_every=1, evaluate_every=1, save_every=1))
+    assert [path.name for path in find(tmp_path)] == ["2", "6", "5"]
 
 
 def test_a_run_that_is_stopped_by_signals_goes_on_as_if_it_had_not_been(whole: Path, run, tmp_path: Path):

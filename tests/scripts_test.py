@@ -180,8 +180,9 @@ def test_the_command_evaluates_the_images_that_the_run_held_out(runs: Runs, smal
     assert values["params_sha256"] == read(find(runs.interrupted)[0]).digests["average"]
     assert (values["config"], values["flags"]) == (CONFIG.to_json(), arguments)
     # The run itself has scored the same checkpoint on the same images.
-    scored = {row["step"]: row["adaptive"] for row in table(runs.interrupted / "validation.csv")}
-    assert f"{values['scores'][0]['adaptive']:.6g}" == scored[find(runs.interrupted)[0].name]
+    (scored,) = [row for row in table(runs.interrupted / "validation.csv") if row["step"] == find(runs.whole)[0].name]
+    for protocol in ("mae", "adaptive", "max_of_mean"):
+        assert f"{values['scores'][0][protocol]:.6g}" == scored[protocol]
     assert image_size(tmp_path / "best_median_worst.png")[1] > 100
 
 
