@@ -192,7 +192,8 @@ def _validate(config: TrainConfig, state: TrainState, examples: Examples, pictur
     size, batch_size = config.data.size, config.data.batch_size if config.data.size else 1
     method = evaluation.network_method(config.network, state.best_params)
     counts = evaluation.count_levels({"network": method}, examples, size=size, batch_size=batch_size)["network"]
-    indices = np.linspace(0, len(examples) - 1, min(NUM_PICTURES, len(examples))).astype(int).tolist()
+    num = min(NUM_PICTURES, len(examples))
+    indices = [(2 * row + 1) * len(examples) // (2 * num) for row in range(num)]
     rows = evaluation.pictures([method], examples, indices, size=size, batch_size=batch_size)
     picture.parent.mkdir(exist_ok=True)
     names = [examples.name(index) for index in indices]
