@@ -1,0 +1,125 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from script_calls import Call, caller, loaded, table
+from small_runs import CONFIG
+
+from btbnet_jax.checkpoints import Checkpoints, find, read
+from btbnet_jax.data import Examples
+from btbnet_jax.images import write_png
+from btbnet_jax.network import init_params
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has not learnt anything."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    params = init_params(jax.random.key(0), CONFIG.network)
+    average = jax.tree.map(lambda leaf: 2 * leaf, params)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(6, {"params": params, "average": average}, {"config": CONFIG.to_json()}, metric=0.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def white_maps(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of maps of all images: their masks, and these turned round."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("right", "wrong")}
+    for split in ("train", "test"):
+        examples = Examples(small_data, "pairs/small", split)
+        for index in range(len(examples)):
+            write_png(folders["right"] / f"{examples.name(index)}.png", examples[index][1])
+            write_png(folders["wrong"] / f"{examples.name(index)}.png", 255 - examples[index][1])
+    return folders
+
+
+@pytest.fixture
+def evaluate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, small_data: Path, tmp_path: Path
+) -> Iterator[Call]:
+    """`evaluate.py` on the small data, writing into folders of the test."""
+    monkeypatch.chdir(tmp_path)
+    with loaded("evaluate") as module:
+        call = caller(module, capsys, monkeypatch)
+        yield lambda *arguments: call(f"--data_dir={small_data}", "--output=out", *arguments)
+
+
+def test_flags_without_dashes_are_not_passed_over_in_an_evaluation(evaluate: Call):
+    status, _, errors = evaluate("run=r", "--split=validation")
+    assert (status, errors) == (1, "evaluate.py: flags begin with --; what are run=r?")
+
+
+@pytest.mark.parametrize("split", ["test", "test[:2]", "train+test[:1]"])
+def test_a_look_at_test_images_has_to_be_the_final_one(evaluate: Call, run: Path, tmp_path: Path, split: str):
+    status, _, errors = evaluate(f"--run={run}", f"--split={split}")
+    assert status == 1
+    assert "evaluate on --split=validation, or add --final, which logs this look in results/test_log.csv" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_final_look_is_logged_with_the_digest_of_the_weights_each_time(
+    evaluate: Call, run: Path, white_maps: dict[str, Path], tmp_path: Path
+):
+    arguments = [f"--run={run}", "--split=test", "--final", f"--maps=masks={white_maps['right']}"]
+    for _ in range(2):
+        status, output, errors = evaluate(*arguments, "--test_log=results/log.csv")
+        assert (status, "pairs/small, test, 3 images" in output) == (0, True), errors
+    rows = table(tmp_path / "results" / "log.csv")
+    assert [(row["method"], row["params_sha256"]) for row in rows] == [
+        ("BTBNet", read(find(run)[0]).digests["average"]),
+        ("masks", "none"),
+    ] * 2
+    assert {(row["data"], row["split"], row["size"]) for row in rows} == {("pairs/small", "test", "16")}
+    scores = {row["method"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["scores"]}
+    assert [row["adaptive"] for row in rows[:2]] == [f"{scores[name]['adaptive']:.4f}" for name in ("BTBNet", "masks")]
+    assert scores["masks"]["mae"] == 0
+
+
+def test_only_what_beats_the_baselines_passes_where_it_must(evaluate: Call, white_maps: dict[str, Path]):
+    arguments = ["--data=pairs/small", "--split=train", "--size=0", "--must_beat_baselines"]
+    status, output, errors = evaluate(*arguments, f"--maps=right={white_maps['right']}")
+    assert (status, errors, "their own sizes" in output) == (0, "", True)
+    status, output, errors = evaluate(*arguments, f"--maps=wrong={white_maps['wrong']}")
+    assert (status, "wrong " in output) == (1, True)
+    expected = (
+        "evaluate.py: the adaptive F of wrong does not beat that of all_blurred, all_in_focus, laplacian_variance"
+    )
+    assert errors == expected
+
+
+def test_missing_maps_are_named(evaluate: Call, tmp_path: Path):
+    (tmp_path / "train0.png").touch()
+    status, _, errors = evaluate("--data=pairs/small", "--split=train", f"--maps=mine={tmp_path}")
+    assert status == 1
+    assert "lacks the maps of 7 of 8 images" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--run=absent"], "absent holds no checkpoint; give the folder of a run"),
+        (["--data=pairs/small", "--split=train"], "nothing to score: give --run, or --maps=NAME=FOLDER"),
+        (["--data=pairs/small", "--split=train", "--maps=mine"], "give NAME=FOLDER, with a name that no other"),
+        (["--data=pairs/small", "--split=train", "--maps=all_blurred=."], "with a name that no other method has"),
+        (["--data=pairs/small", "--split=train", "--maps=mine=absent"], "there is no folder of maps absent"),
+        (["--data=pairs/small", "--split=dev"], "no split 'dev'"),
+        (["--data=dut"], "no data set 'dut' is built"),
+        (["--batch_size=0"], "flag --batch_size=0"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named_and_leaves_nothing(
+    evaluate: Call, tmp_path: Path, arguments: list[str], words: str
+):
+    status, _, errors = evaluate(*arguments)
+    assert (status, words in errors) == (1, True), errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(evaluate: Call, white_maps: dict[str, Path], tmp_path: Path):
+    (tmp_path / "file").touch()
+    arguments = ["--data=pairs/small", "--split=train", f"--maps=right={white_maps['right']}"]
+    status, _, errors = evaluate(*arguments, "--output=file/out")
+    assert (status, len(errors.splitlines()), "file/out" in errors) == (1, 1, True)
