@@ -29,8 +29,12 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # shared by the workers
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    for name, value in (
+        ("compilation_cache_dir", str(folder / "compiled")),
+        ("persistent_cache_min_compile_time_secs", 0.1),
+    ):
+        os.environ[f"JAX_{name.upper()}"] = str(value)
+        jax.config.update(f"jax_{name}", value)
 
 
 @pytest.fixture(scope="session")

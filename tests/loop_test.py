@@ -1,11 +1,12 @@
 import csv
 import dataclasses
+import functools
 import json
 import logging
 import math
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ from btbnet_jax.training import Metrics, TrainState
 
 SCHEDULE = Schedule(log_every=1, evaluate_every=3, save_every=2)
 UNVALIDATED = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, validation="none"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traced_once() -> Iterator[None]:
+    """All runs of one configuration share their compiled step; runs of separate processes are in `scripts_test`."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(loop, "make_train_step", functools.cache(loop.make_train_step))
+        yield
 
 
 @pytest.fixture(scope="module")
