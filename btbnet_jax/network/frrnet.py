@@ -85,7 +85,7 @@ class RRNet(nn.Module):
             variable_broadcast="params",
             split_rngs={"params": False},
             length=self.num_steps,
-            # XLA's CPU compiler does not parallelise or vectorise convolutions within a loop.
+            # The steps are few: written out, the compiler can plan them together.
             unroll=max(1, self.num_steps),
         )
         return scan(refine, maps, None)[1]
