@@ -21,7 +21,7 @@ demo: $(VENV)/installed
 	$(RUN) evaluate.py --flagfile=configs/demo_evaluate.flags
 
 test: $(VENV)/installed-dev
-	$(RUN) -m pytest --numprocesses=auto --maxprocesses=4 $(ARGS)
+	$(RUN) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff format --check
