@@ -209,7 +209,7 @@ def find(path: Path | str) -> list[Path]:
     for folder in (path / "checkpoints", path):
         if folder.is_dir() and any(step.name.isdigit() for step in folder.iterdir()):
             # Nothing is written or cleaned up: a run may be going on there.
-            options = ocp.CheckpointManagerOptions(best_fn=_metric, read_only=True)
+            options = ocp.CheckpointManagerOptions(best_fn=_metric, read_only=True, create=False, save_interval_steps=0)
             with _without_orbax_log(), ocp.CheckpointManager(folder.absolute(), options=options) as manager:
                 best, steps = manager.best_step(), sorted(manager.all_steps(), reverse=True)
             return [folder / str(step) for step in sorted(steps, key=lambda step: step != best)]

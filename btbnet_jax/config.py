@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from fractions import Fraction
@@ -27,9 +28,13 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, hint in typing.get_type_hints(type(self)).items():
-            if typing.get_origin(hint) is Literal and getattr(self, name) not in typing.get_args(hint):
+            value = getattr(self, name)
+            if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
                 choices = ", ".join(repr(choice) for choice in typing.get_args(hint))
-                raise ValueError(f"{name} is one of {choices}, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} is one of {choices}, not {value!r}")
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise ValueError(f"{name} is finite, not {value}")
 
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of strings, numbers, booleans, lists and None."""
@@ -122,7 +127,8 @@ class LossConfig(Config):
     Attributes:
       kind: l.  Assumption: cross entropy; the authors' later work uses the mean squared error.
       stream_weights: α_n, one for all streams or one for each.
-      fnet_weight: of FNet's map.  Assumption: 0, no supervision of its own.
+      fnet_weight: of FNet's map where RRNet follows; it is the final map otherwise.  Assumption: 0, no
+        supervision of its own.
       step_weight: of each RRNet step before the last.  Assumption: 0.
     """
 

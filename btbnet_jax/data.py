@@ -63,6 +63,7 @@ class Examples:
         first = self._records[0]
         self._versions = 1 if "mask" in first else simulated.VERSIONS
         self._subset = range(len(self._records) * self._versions) if subset is None else subset
+        self._names: dict[int, str] = {}  # of the records that were asked for
 
     def __len__(self) -> int:
         return len(self._subset)
@@ -79,13 +80,14 @@ class Examples:
     def name(self, index: int) -> str:
         """Returns the name of an example."""
         record, version = divmod(self._subset[index], self._versions)
-        name = self._records[record]["name"]
+        if (name := self._names.get(record)) is None:
+            name = self._names[record] = self._records[record]["name"]
         return name if self._versions == 1 else simulated.version_name(name, version)
 
     def only(self, indices: Sequence[int]) -> "Examples":
         """Returns some of the examples, in the order of `indices`."""
         chosen = object.__new__(Examples)
-        chosen._records, chosen._versions = self._records, self._versions
+        chosen._records, chosen._versions, chosen._names = self._records, self._versions, self._names
         chosen._subset = [self._subset[index] for index in indices]
         return chosen
 

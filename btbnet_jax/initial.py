@@ -2,33 +2,53 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from btbnet_jax import checkpoints
-from btbnet_jax.config import NetworkConfig, TrainConfig
+from btbnet_jax.config import TrainConfig
 from btbnet_jax.network import init_params
 from btbnet_jax.pretrained import load_vgg16
 
 Params = dict[str, Any]
 
 
-def load_params(path: Path | str) -> tuple[Params, NetworkConfig, checkpoints.Checkpoint]:
-    """Returns the parameters to predict with, the network that they belong to, and their checkpoint.
+class Trained(NamedTuple):
+    """What a run has learned.
+
+    Attributes:
+      params: to predict with: their moving average where the run keeps one.
+      config: of the run.
+      digest: sha256 of the parameters.
+    """
+
+    params: Params
+    config: TrainConfig
+    digest: str
+
+
+def load_trained(path: Path | str) -> Trained:
+    """Returns what a run has learned, by its best checkpoint.
 
     Args:
-      path: of a run, for its best checkpoint; or of one step's.
+      path: of a run, or of one of its checkpoints.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
-      CheckpointError: it is damaged.
+      CheckpointError: it is damaged; no other is taken unasked.
     """
-    checkpoint = checkpoints.read(checkpoints.find(path)[0], only=("average", "params"))
-    params = checkpoint.trees.get("average", checkpoint.trees["params"])
-    config = TrainConfig.from_json(checkpoint.record["config"])
-    return params, config.network, checkpoint
+    folder, *others = checkpoints.find(path)
+    try:
+        checkpoint = checkpoints.read(folder, only=("average", "params"))
+    except checkpoints.CheckpointError as error:
+        if not others:
+            raise
+        listed = ", ".join(map(str, others))
+        raise checkpoints.CheckpointError(f"{error}. To use another one, name it: {listed}") from error
+    name = "average" if "average" in checkpoint.trees else "params"
+    return Trained(checkpoint.trees[name], TrainConfig.from_json(checkpoint.record["config"]), checkpoint.digests[name])
 
 
 def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
@@ -43,9 +63,9 @@ def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
         return config, fresh
     path = Path(config.init_from)
     if path.is_dir():
-        params, network, _ = load_params(path)
+        params, trained, _ = load_trained(path)
         _check_same(fresh, params, path)
-        normalisation = network.normalisation
+        normalisation = trained.network.normalisation
     elif path.is_file():
         vgg16 = load_vgg16(path, width=config.network.width)
         params = {

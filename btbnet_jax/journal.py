@@ -1,10 +1,15 @@
-"""The figures of a run as it goes: CSV tables, and event files for TensorBoard."""
+"""The figures of a run as it goes: in the terminal, in CSV tables, and in event files for TensorBoard."""
 
 import csv
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+import jax
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
 
@@ -53,6 +58,99 @@ class Journal:
         for column, value in values.items():
             self._events.add_scalar(f"{name}/{column}", value, step)
         self._events.flush()
+
+
+class RunLog:
+    """What a training run says of itself: a bar with rate and time left, lines, and a journal.
+
+    Figures of single steps stay on their device until their means are written, so that no step waits for them.
+
+    Args:
+      folder: of the run.
+      step: that it goes on from.
+      num_steps: that it has in all.
+      batch_size: images of a step.
+    """
+
+    def __init__(self, folder: Path, *, step: int, num_steps: int, batch_size: int) -> None:
+        self._folder, self._batch_size = folder, batch_size
+        self._journal = Journal(folder, step=step)
+        self._progress = Progress(
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            "{task.fields[rate]:.2f} images/s, left",
+            TimeRemainingColumn(),
+            speed_estimate_period=600,
+        )
+        self._task = self._progress.add_task("training", total=num_steps, completed=step, rate=0.0)
+        self._pending: dict[int, Mapping[str, jax.Array]] = {}
+        self._start_clock()
+
+    def __enter__(self) -> "RunLog":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        self._journal.__exit__(kind, error, trace)
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._progress.console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+    @contextmanager
+    def waiting_for_data(self) -> Iterator[None]:
+        """Counts the time within as waited for data."""
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """Leaves the time within out of the rate of training."""
+        start = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - start
+
+    def add(self, step: int, figures: Mapping[str, jax.Array]) -> None:
+        """Takes the figures of a step that has been started."""
+        self._pending[step] = figures
+        self._progress.update(self._task, completed=step)
+
+    def write_means(self) -> None:
+        """Writes the means over the steps since the last call as a row of "training.csv", with the rate.
+
+        Raises:
+          FloatingPointError: the loss or its gradient was not finite at some of these steps.
+        """
+        steps, figures = list(self._pending), jax.device_get(list(self._pending.values()))
+        # A finite loss can have a gradient that is not, and the parameters of this step would be saved with it.
+        finite = [np.isfinite([row["loss"], row["gradient_norm"]]).all() for row in figures]
+        if bad := [str(step) for step, good in zip(steps, finite, strict=True) if not good]:
+            raise FloatingPointError(
+                f"the loss or its gradient is not finite at steps {', '.join(bad[:10])}; what {self._folder} saved "
+                "before is still good. A lower learning rate, a longer warm-up or clipped gradients may help."
+            )
+        means = {name: float(np.mean([row[name] for row in figures])) for name in figures[0]}
+        seconds = time.perf_counter() - self._started
+        rate = len(steps) * self._batch_size / seconds
+        self.write(
+            "training", steps[-1], means | {"images_per_second": rate, "share_waiting_for_data": self._waited / seconds}
+        )
+        self.say(f"step {steps[-1]}: loss {means['loss']:.4f}, {rate:.2f} images/s")
+        self._progress.update(self._task, rate=rate)
+        self._pending = {}
+        self._start_clock()
+
+    def write(self, name: str, step: int, values: Mapping[str, float]) -> None:
+        """Adds a row to the journal, see `Journal.write`."""
+        self._journal.write(name, step, values)
+
+    def _start_clock(self) -> None:
+        self._started, self._waited = time.perf_counter(), 0.0
 
 
 def _write(path: Path, rows: list[list[str]]) -> None:

@@ -1,9 +1,9 @@
 """The training loop: data, steps, validation, checkpoints, and how a run stops and goes on."""
 
 import dataclasses
+import fcntl
 import json
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +11,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from btbnet_jax import evaluation, metrics, report
-from btbnet_jax.checkpoints import Checkpoints
+from btbnet_jax.checkpoints import CheckpointError, Checkpoints
 from btbnet_jax.config import TrainConfig, differences
 from btbnet_jax.data import Examples, hold_out, train_batches
 from btbnet_jax.initial import initial_params
-from btbnet_jax.journal import Journal
-from btbnet_jax.training import Metrics, TrainState, init_state, make_mesh, make_train_step, replicated, shared
+from btbnet_jax.journal import RunLog
+from btbnet_jax.training import TrainState, init_state, make_mesh, make_train_step, replicated, shared
 
 NUM_PICTURES = 6
 
@@ -78,7 +77,8 @@ def train(
       num_devices: how many devices to use, None for all.
 
     Raises:
-      ValueError: the folder holds a run of another configuration, or the data do not fit the configuration.
+      ValueError: the folder holds a run of another configuration or one that is going on, or the data do not fit
+        the configuration.
       FloatingPointError: the loss or its gradient is not finite.
       CheckpointError: a checkpoint cannot be written, or none of those that are there can be read.
       Stopped: the process received SIGINT or SIGTERM.
@@ -88,39 +88,28 @@ def train(
     mesh = make_mesh(num_devices)
     if config.data.batch_size % mesh.size:
         raise ValueError(f"{mesh.size} devices cannot share a batch of {config.data.batch_size} images equally")
-    with Checkpoints(run_dir / "checkpoints") as checkpoints, _signals() as signals:
+    with _alone_in(run_dir), Checkpoints(run_dir / "checkpoints") as checkpoints, _signals() as signals:
         config, state = _start(config, checkpoints, run_dir, mesh, resume)
         start = int(state.step)
-        with Journal(run_dir, step=start) as journal, _progress() as progress:
-            say = progress.console.print
-            say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
+        with RunLog(run_dir, step=start, num_steps=config.steps, batch_size=config.data.batch_size) as log:
+            log.say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
             shard = jax.process_index(), jax.process_count()
             batches = train_batches(examples, config.data, start=start, shard=shard)
-            step_function, pending = make_train_step(config), []
-            task, clock = progress.add_task("training", total=config.steps, completed=start, rate=0.0), _Clock()
+            step_function = make_train_step(config)
             for step in range(start + 1, config.steps + 1):
-                with clock.waiting():
+                with log.waiting_for_data():
                     batch = shared(next(batches), mesh)
                 state, figures = step_function(state, batch)
-                pending.append(figures)
-                progress.update(task, completed=step)
+                log.add(step, figures)
                 last, stop = step == config.steps, bool(signals)  # a later signal stops the next step
                 evaluate = last or step % schedule.evaluate_every == 0
-                save = evaluate or step % schedule.save_every == 0 or stop
+                save = evaluate or stop or step % schedule.save_every == 0
                 if save or step % schedule.log_every == 0:
-                    row = _mean_figures(pending, step, run_dir) | clock.rates(len(pending), config.data.batch_size)
-                    pending = []
-                    progress.update(task, rate=row["images_per_second"])
-                    journal.write("training", step, row)
-                    say(f"step {step}: loss {row['loss']:.4f}, {row['images_per_second']:.2f} images/s")
-                scores = None
-                if evaluate and len(validation):
-                    scores = _validate(config, state, validation, run_dir / "validation" / f"{step:07d}.png")
-                    journal.write("validation", step, scores)
-                    say(f"step {step}: validation adaptive F {scores['adaptive']:.4f}, MAE {scores['mae']:.4f}")
+                    log.write_means()
                 if save:
-                    _save(checkpoints, config, state, scores)
-                    clock.reset()
+                    with log.off_the_clock():
+                        scores = _validate(config, state, validation, run_dir, mesh, log) if evaluate else None
+                        _save(checkpoints, config, state, scores)
                 if stop and not last:
                     raise Stopped(signals[0], step, run_dir)
     return state
@@ -174,53 +163,46 @@ def _save(checkpoints: Checkpoints, config: TrainConfig, state: TrainState, scor
     checkpoints.save(step, _trees(state), record, **({} if scores is None else {"metric": scores["adaptive"]}))
 
 
-def _mean_figures(pending: list[Metrics], step: int, run_dir: Path) -> dict[str, float]:
-    """The means over the last steps, fetched from the device at once."""
-    fetched = jax.device_get(pending)
-    # A finite loss can have a gradient that is not, and the parameters of this step would be saved with it.
-    finite = [np.isfinite([row["loss"], row["gradient_norm"]]).all() for row in fetched]
-    if bad := [str(step - len(fetched) + 1 + i) for i, good in enumerate(finite) if not good]:
-        raise FloatingPointError(
-            f"the loss or its gradient is not finite at steps {', '.join(bad[:10])}; what {run_dir} saved before is "
-            "still good. A lower learning rate, a longer warm-up or clipped gradients may help."
-        )
-    return {name: float(np.mean([row[name] for row in fetched])) for name in fetched[0]}
-
-
-def _validate(config: TrainConfig, state: TrainState, examples: Examples, picture: Path) -> dict[str, float]:
-    """The scores of all protocols on the validation images, and a panel of some of them."""
-    size, batch_size = config.data.size, config.data.batch_size if config.data.size else 1
-    method = evaluation.network_method(config.network, state.best_params)
+def _validate(
+    config: TrainConfig, state: TrainState, examples: Examples, run_dir: Path, mesh: jax.sharding.Mesh, log: RunLog
+) -> dict[str, float] | None:
+    """The scores of all protocols on the validation images, logged, and a panel of some of them."""
+    if not len(examples):
+        return None
+    step, size, batch_size = int(state.step), config.data.size, config.data.batch_size if config.data.size else 1
+    shares = mesh if batch_size % mesh.size == 0 else None
+    method = evaluation.network_method(config.network, state.best_params, mesh=shares)
     counts = evaluation.count_levels({"network": method}, examples, size=size, batch_size=batch_size)["network"]
+    scores = metrics.scores(counts)
+    log.write("validation", step, scores)
+    log.say(f"step {step}: validation adaptive F {scores['adaptive']:.4f}, MAE {scores['mae']:.4f}")
     num = min(NUM_PICTURES, len(examples))
     indices = [(2 * row + 1) * len(examples) // (2 * num) for row in range(num)]
     rows = evaluation.pictures([method], examples, indices, size=size, batch_size=batch_size)
+    picture = run_dir / "validation" / f"{step:07d}.png"
     picture.parent.mkdir(exist_ok=True)
     names = [examples.name(index) for index in indices]
     report.panel(picture, rows, column_titles=["image", "mask", "map"], row_titles=names)
-    return metrics.scores(counts)
+    return scores
 
 
-class _Clock:
-    """Time since the last row, and how much of it went by waiting for data."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self._start, self._waited = time.perf_counter(), 0.0
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        start = time.perf_counter()
+@contextmanager
+def _alone_in(run_dir: Path) -> Iterator[None]:
+    """Refuses a folder that another program trains in; the lock ends with the process, however it ends."""
+    if jax.process_index():
+        yield  # the first process holds it for all of the run's
+        return
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = (run_dir / ".lock").open("w")
+    except OSError as error:
+        raise CheckpointError(f"cannot write checkpoints to {run_dir}: {error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another program is training in {run_dir}; wait for its end, or stop it") from error
         yield
-        self._waited += time.perf_counter() - start
-
-    def rates(self, steps: int, batch_size: int) -> dict[str, float]:
-        seconds = time.perf_counter() - self._start
-        rates = {"images_per_second": steps * batch_size / seconds, "share_waiting_for_data": self._waited / seconds}
-        self.reset()
-        return rates
 
 
 @contextmanager
@@ -238,14 +220,3 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for kind, handler in zip(kinds, old, strict=True):
             signal.signal(kind, handler)
-
-
-def _progress() -> Progress:
-    return Progress(
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        "{task.fields[rate]:.2f} images/s, left",
-        TimeRemainingColumn(),
-        speed_estimate_period=600,
-    )

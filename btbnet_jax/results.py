@@ -71,24 +71,53 @@ def write_panel(
     report.panel(path, rows, column_titles=["image", "mask", *methods], row_titles=titles)
 
 
-def log_test(path: Path, entry: Mapping[str, str | float]) -> None:
-    """Adds a row to the log of evaluations on test images, with today's date.
+LOG_COLUMNS = (
+    "date",
+    "data",
+    "split",
+    "size",
+    "params_sha256",
+    "method",
+    *(protocol.__name__ for protocol in metrics.PROTOCOLS),
+)
+
+
+def check_test_log(path: Path) -> None:
+    """Sees to it, before the work, that looks at test images can be logged.
 
     Raises:
       ValueError: the log has other columns.
+      OSError: it cannot be written.
     """
-    row = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **entry}
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    if not new:
-        with path.open(newline="") as file:
-            if (columns := next(csv.reader(file), [])) != list(row):
-                raise ValueError(f"{path} has the columns {columns}, and this entry {list(row)}: move the log away")
+    with path.open("a+", newline="") as file:
+        file.seek(0)
+        columns = next(csv.reader(file), None)
+        if columns is None:
+            csv.writer(file, lineterminator="\n").writerow(LOG_COLUMNS)
+        elif columns != list(LOG_COLUMNS):
+            raise ValueError(f"{path} has the columns {columns}, not {list(LOG_COLUMNS)}: move the log away")
+
+
+def log_test(path: Path, looks: Sequence[Mapping[str, str | float]]) -> None:
+    """Adds a row for each look at test images to their log, with today's date.
+
+    Args:
+      path: of the log, made if it does not exist.
+      looks: what is in `LOG_COLUMNS`, but for the date.
+
+    Raises:
+      ValueError: the log has other columns, or a look has.
+      OSError: it cannot be written.
+    """
+    check_test_log(path)
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    rows = [
+        {"date": date} | {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in look.items()}
+        for look in looks
+    ]
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()})
+        csv.DictWriter(file, LOG_COLUMNS, lineterminator="\n").writerows(rows)
 
 
 def beaten(rows: Sequence[Mapping[str, str | float]], subject: str) -> list[str]:

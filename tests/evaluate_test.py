@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,25 @@ def test_a_look_at_test_images_has_to_be_the_final_one(evaluate: Call, run: Path
     assert status == 1
     assert "evaluate on --split=validation, or add --final, which logs this look in results/test_log.csv" in errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_trained_on_test_images_has_its_validation_images_among_them(
+    evaluate: Call, tmp_path_factory: pytest.TempPathFactory
+):
+    data = dataclasses.replace(CONFIG.data, split="test", validation="1")
+    folder = tmp_path_factory.mktemp("runs") / "cheat"
+    params = init_params(jax.random.key(0), CONFIG.network)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(6, {"params": params}, {"config": dataclasses.replace(CONFIG, data=data).to_json()})
+    status, _, errors = evaluate(f"--run={folder}", "--split=validation")
+    assert (status, "add --final" in errors) == (1, True), errors
+
+
+def test_a_log_that_cannot_be_added_to_is_refused_before_the_work(evaluate: Call, run: Path, tmp_path: Path):
+    (tmp_path / "log.csv").write_text("date\n")
+    status, _, errors = evaluate(f"--run={run}", "--split=test", "--final", "--test_log=log.csv")
+    assert (status, "log.csv has the columns ['date']" in errors) == (1, True), errors
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
 def test_a_final_look_is_logged_with_the_digest_of_the_weights_each_time(

@@ -9,9 +9,9 @@ import pytest
 from small_runs import CONFIG
 from vgg16_writer import torch_tensors, write_safetensors
 
-from btbnet_jax.checkpoints import CheckpointError, Checkpoints
+from btbnet_jax.checkpoints import CheckpointError, Checkpoints, read
 from btbnet_jax.config import Normalisation, TrainConfig
-from btbnet_jax.initial import initial_params, load_params
+from btbnet_jax.initial import initial_params, load_trained
 
 BLUE_FIRST = Normalisation(order="bgr", scale=255.0, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
 # A run of three recurrent steps, whose weights came with a normalisation of their own.
@@ -51,20 +51,20 @@ def assert_equal(tree: Any, other: Any) -> None:
 
 
 def test_what_is_loaded_of_a_run_is_the_average_of_its_best_checkpoint(first: Path, fresh: Any):
-    params, network, checkpoint = load_params(first)
-    assert_equal(params, plus(fresh, 5.5))
-    assert network == FIRST.network
-    assert (checkpoint.step, sorted(checkpoint.digests)) == (5, ["average", "params"])
+    trained = load_trained(first)
+    assert_equal(trained.params, plus(fresh, 5.5))
+    assert trained.config == FIRST
+    assert trained.digest == read(first / "checkpoints" / "5").digests["average"]
 
 
 def test_a_checkpoint_can_be_named_itself(first: Path, fresh: Any):
-    assert_equal(load_params(first / "checkpoints" / "7")[0], plus(fresh, 7.5))
+    assert_equal(load_trained(first / "checkpoints" / "7")[0], plus(fresh, 7.5))
 
 
 def test_where_there_is_no_average_the_parameters_are_loaded(tmp_path: Path, fresh: Any):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"params": fresh}, {"config": FIRST.to_json()})
-    assert_equal(load_params(tmp_path)[0], fresh)
+    assert_equal(load_trained(tmp_path)[0], fresh)
 
 
 def test_a_second_stage_starts_from_the_parameters_and_the_normalisation_of_the_first(first: Path, fresh: Any):
@@ -137,5 +137,7 @@ def test_a_start_that_is_not_there_is_named(tmp_path: Path):
 def test_a_damaged_best_checkpoint_is_not_replaced_by_another_unasked(first: Path, tmp_path: Path):
     run = shutil.copytree(first, tmp_path / "run")
     shutil.rmtree(run / "checkpoints" / "5" / "record")
-    with pytest.raises(CheckpointError, match=r"checkpoints/5 cannot be read"):
-        load_params(run)
+    with pytest.raises(
+        CheckpointError, match=r"checkpoints/5 cannot be read.* To use another one, name it: .*checkpoints/7"
+    ):
+        load_trained(run)

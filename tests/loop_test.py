@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import fcntl
 import functools
 import json
 import logging
@@ -262,6 +263,14 @@ def test_the_normalisation_that_came_with_the_weights_contradicts_nothing(
 def test_a_folder_with_a_run_is_refused_where_a_new_one_is_wanted(whole: Path, run, tmp_path: Path):
     with pytest.raises(ValueError, match=r"whole holds a run already; give another folder, or leave out --noresume"):
         run(whole, resume=False)
+
+
+def test_a_folder_that_another_program_trains_in_is_refused(run, tmp_path: Path):
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another program is training in"):
+            run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_checkpoints_without_their_configuration_are_not_trained_over(run, copy: Path):

@@ -112,26 +112,35 @@ def test_the_panel_of_a_single_image_shows_it_once(small_data: Path, monkeypatch
     assert titles_of_panel(examples, ["half"], 3, monkeypatch) == ["half F 0.500"]
 
 
+LOOK = dict.fromkeys(results.LOG_COLUMNS[1:], 0.81234) | {"data": "shi", "split": "test", "size": 320}
+
+
 def test_the_log_has_a_line_for_every_look_with_its_date(tmp_path: Path):
     path = tmp_path / "results" / "log.csv"
     before = datetime.datetime.now(datetime.UTC).date()
-    for split, score in (("test", 0.81234), ("test[:50]", 1.0)):
-        results.log_test(path, {"split": split, "size": 320, "adaptive": score})
-    header, *lines = path.read_text().splitlines()
-    assert header == "date,split,size,adaptive"
-    dates, entries = zip(*(line.split(",", 1) for line in lines), strict=True)
-    assert entries == ("test,320,0.8123", "test[:50],320,1.0000")
+    for looks in ([LOOK], [LOOK | {"split": "test[:50]", "adaptive": 1.0}, LOOK]):
+        results.log_test(path, looks)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == results.LOG_COLUMNS
+    assert [row["split"] for row in rows] == ["test", "test[:50]", "test"]
+    assert [row["adaptive"] for row in rows] == ["0.8123", "1.0000", "0.8123"]
     after = datetime.datetime.now(datetime.UTC).date()
-    assert all(before <= datetime.date.fromisoformat(date) <= after for date in dates)
+    assert all(before <= datetime.date.fromisoformat(row["date"]) <= after for row in rows)
 
 
 def test_a_log_with_other_columns_is_not_written_into(tmp_path: Path):
     path = tmp_path / "log.csv"
-    results.log_test(path, {"split": "test", "adaptive": 0.5})
-    before = path.read_text()
-    with pytest.raises(ValueError, match=r"log\.csv has the columns .*'adaptive'.* and this entry .*'mae'.*: move"):
-        results.log_test(path, {"split": "test", "mae": 0.5})
-    assert path.read_text() == before
+    path.write_text("date,split\n2026-01-01,test\n")
+    for write in (results.check_test_log, lambda path: results.log_test(path, [LOOK])):
+        with pytest.raises(ValueError, match=r"log\.csv has the columns \['date', 'split'\], not .*'mae'.*: move"):
+            write(path)
+    assert path.read_text() == "date,split\n2026-01-01,test\n"
+
+
+def test_a_look_with_other_columns_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="surprise"):
+        results.log_test(tmp_path / "log.csv", [LOOK | {"surprise": 1.0}])
 
 
 def test_a_method_is_beaten_only_by_a_higher_adaptive_f():
