@@ -1,20 +1,13 @@
-"""Methods without learning, to compare a network with.
-
-Each is a function from images in 0..1, and where their arrays hold image and not padding, to maps.  What the
-padding holds has no influence, and its map is 0.
-"""
+"""The least that a method has to beat: the two constant maps, and the local variance of the Laplacian."""
 
 from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float
 
+from btbnet_jax.baselines.windows import Values, grey, window_sum
 from btbnet_jax.types import Images, Maps, Valid
-
-Values = Float[Array, "b h w 1"]
 
 
 @jax.jit
@@ -45,19 +38,13 @@ def laplacian_variance(images: Images, valid: Valid, *, window: int = 31) -> Map
     Assumption: window 31, and the variance itself, not its root or logarithm: of windows from 7 to 31 and these
       scalings it scored best on the 60 validation images out of Shi's training images.
     """
-    laplacian = _laplacian(_grey(images), valid)
+    laplacian = _laplacian(grey(images), valid)
     mean, mean_square = _window_mean(laplacian, valid, window), _window_mean(laplacian**2, valid, window)
     variance = jnp.where(valid, jnp.maximum(mean_square - mean**2, 0), 0)
     return variance / jnp.maximum(variance.max(axis=(1, 2, 3), keepdims=True), jnp.finfo(variance.dtype).tiny)
 
 
 Baseline = Callable[[Images, Valid], Maps]
-BASELINES: tuple[Baseline, ...] = (all_blurred, all_in_focus, laplacian_variance)
-
-
-def _grey(images: Images) -> Values:
-    """Luma by Rec. 601, as JPEG and Pillow have it."""
-    return 0.299 * images[..., 0:1] + 0.587 * images[..., 1:2] + 0.114 * images[..., 2:3]
 
 
 def _laplacian(values: Values, valid: Valid) -> Values:
@@ -73,9 +60,4 @@ def _laplacian(values: Values, valid: Valid) -> Values:
 
 def _window_mean(values: Values, valid: Valid, window: int) -> Values:
     """The mean over the valid pixels of a square window around each pixel; `values` are 0 elsewhere."""
-    return _window_sum(values, window) / jnp.maximum(_window_sum(valid.astype(values.dtype), window), 1)
-
-
-def _window_sum(values: Values, window: int) -> Values:
-    rows = lax.reduce_window(values, 0.0, lax.add, (1, window, 1, 1), (1, 1, 1, 1), "SAME")
-    return lax.reduce_window(rows, 0.0, lax.add, (1, 1, window, 1), (1, 1, 1, 1), "SAME")
+    return window_sum(values, window) / jnp.maximum(window_sum(valid.astype(values.dtype), window), 1)
