@@ -1,8 +1,9 @@
 """The evaluation protocols of the field, each under a name of its own.
 
 Public evaluation codes share β² = 0.3 and differ in all else, so there is no such thing as "the" F-measure: a
-figure without the name of its protocol cannot be compared with another.  Here each protocol is one function from
-`LevelCounts` to a number; g is the mask, m the map.
+figure without the name of its protocol cannot be compared with another.  Here each protocol is one function of
+`LevelCounts`; g is the mask, m the map.  What it says of each image, and how a figure follows from the mean of that
+over the images, are kept apart, so that figures of resampled images come cheaply (`intervals`).
 
 In focus is 1 and, but for the protocols with "blur" in their name, the positive class.  Decided for all of them:
 
@@ -13,6 +14,7 @@ In focus is 1 and, but for the protocols with "blur" in their name, the positive
 - a mask that is all in focus is like any other where focus is positive, and scores 0 where blur is.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,16 +27,80 @@ from btbnet_jax.histograms import LevelCounts
 BETA_SQUARED = 0.3
 
 
-def mae(counts: LevelCounts) -> float:
+class Protocol:
+    """A way to score maps: ``protocol(counts)`` is its figure, `of_images` what it is made of.
+
+    Args:
+      of_images: from counts to numbers for each image, [images, k]; its name is the protocol's.
+      of_mean: from means of these numbers, [resamplings, k], to figures, [resamplings].
+    """
+
+    def __init__(
+        self,
+        of_images: Callable[[LevelCounts], Float[ndarray, "i k"]],
+        of_mean: Callable[[Float[ndarray, "r k"]], Float[ndarray, " r"]],
+    ) -> None:
+        self.of_images, self.of_mean = of_images, of_mean
+        self.__name__, self.__doc__ = of_images.__name__, of_images.__doc__
+
+    def __call__(self, counts: LevelCounts) -> float:
+        """Returns the figure of all images.
+
+        Raises:
+          ValueError: no image.
+        """
+        return float(self.of_mean(_of_images(self.of_images(counts)).mean(axis=0, keepdims=True))[0])
+
+
+class _Tally(NamedTuple):
+    """Numbers of pixels: positive in map and mask, positive in the map, positive in the mask."""
+
+    hits: ndarray
+    predicted: ndarray
+    positive: ndarray
+
+    def precision(self) -> ndarray:
+        return _ratio(self.hits, self.predicted)
+
+    def recall(self) -> ndarray:
+        return _ratio(self.hits, self.positive)
+
+    def f_measure(self) -> ndarray:
+        return _f_measure(self.precision(), self.recall())
+
+    def intersection_over_union(self) -> ndarray:
+        return _ratio(self.hits, self.predicted + self.positive - self.hits)
+
+
+def _averaged(of_images: Callable[[LevelCounts], Float[ndarray, " i"]]) -> Protocol:
+    """The protocol whose figure is the mean of the images'."""
+    return Protocol(functools.wraps(of_images)(lambda counts: of_images(counts)[:, None]), lambda means: means[:, 0])
+
+
+def _pooled(of_tally: Callable[[_Tally], ndarray]) -> Callable[[Callable[[LevelCounts], _Tally]], Protocol]:
+    """The protocol whose figure is that of the pixels of all images together."""
+
+    def decorated(tally_of: Callable[[LevelCounts], _Tally]) -> Protocol:
+        return Protocol(
+            functools.wraps(tally_of)(lambda counts: np.stack(tally_of(counts), axis=-1).astype(np.float64)),
+            lambda means: of_tally(_Tally(*means.T)),
+        )
+
+    return decorated
+
+
+@_averaged
+def mae(counts: LevelCounts) -> Float[ndarray, " i"]:
     """Returns the mean absolute error of map and mask, neither made binary: the mean of the images'.
 
     Source: all publications of the field; a few resize maps and masks to 160 x 160 or 320 x 320 first.
     """
     errors = counts.pixels(np.abs(counts.map_level - counts.mask_level))
-    return _mean(errors / (255 * counts.pixels()))
+    return errors / (255 * counts.pixels())
 
 
-def adaptive(counts: LevelCounts) -> float:
+@_averaged
+def adaptive(counts: LevelCounts) -> Float[ndarray, " i"]:
     """Returns F with each image's own threshold, 1.5 times the mean of its map, at most 1: the mean of the images'.
 
     The headline figure of this package.  Positive: in focus, g > 0.1.
@@ -42,10 +108,11 @@ def adaptive(counts: LevelCounts) -> float:
     Source: evaluation code that BTBNet's authors published with a later network of theirs (SG).
     """
     predicted = _reaches_its_threshold(counts, counts.map_level)
-    return _mean(_tally(counts, predicted=predicted, positive=counts.mask_level > 0.1 * 255).f_measure())
+    return _tally(counts, predicted=predicted, positive=counts.mask_level > 0.1 * 255).f_measure()
 
 
-def adaptive_pooled(counts: LevelCounts) -> float:
+@_pooled(_Tally.f_measure)
+def adaptive_pooled(counts: LevelCounts) -> _Tally:
     """Returns F of the pixels of all images together; map and mask each by 1.5 times its own mean, at most 1.
 
     Positive: in focus.
@@ -58,20 +125,37 @@ def adaptive_pooled(counts: LevelCounts) -> float:
     """
     predicted = _reaches_its_threshold(counts, counts.map_level)
     positive = _reaches_its_threshold(counts, counts.mask_level)
-    return _mean(_tally(counts, predicted=predicted, positive=positive).pooled().f_measure())
+    return _tally(counts, predicted=predicted, positive=positive)
 
 
-def max_of_mean(counts: LevelCounts) -> float:
+def _precision_and_recall(counts: LevelCounts) -> Float[ndarray, "i 512"]:
+    """Of each image at all 256 thresholds on the map; positive: in focus, g > 0.5."""
+    tally = _tally_at_every_level(counts, positive=counts.mask_level > 127.5)
+    return np.concatenate([tally.precision(), tally.recall()], axis=1)
+
+
+def _peak(means: Float[ndarray, "r 512"]) -> Float[ndarray, " r"]:
+    return _f_measure(means[:, :256], means[:, 256:]).max(axis=1)
+
+
+def _peak_of_mean(of_images: Callable[[LevelCounts], Float[ndarray, "i 512"]]) -> Protocol:
+    """The protocol whose figure is the peak of the averaged precision-recall curve."""
+    return Protocol(of_images, _peak)
+
+
+@_peak_of_mean
+def max_of_mean(counts: LevelCounts) -> Float[ndarray, "i 512"]:
     """Returns the highest F of the averaged precision and recall: the peak of `curve`.
 
     Positive: in focus, g > 0.5.
 
     Source: https://github.com/ChangTang/BR2Net, and the usual precision-recall curve.
     """
-    return float(curve(counts).f_measure.max())
+    return _precision_and_recall(counts)
 
 
-def mean_of_max(counts: LevelCounts) -> float:
+@_averaged
+def mean_of_max(counts: LevelCounts) -> Float[ndarray, " i"]:
     """Returns the mean over the images of the highest F that any threshold gives for each.
 
     Positive: in focus, g >= 0.1.  The source divides a map by its maximum first, which changes nothing where
@@ -83,10 +167,11 @@ def mean_of_max(counts: LevelCounts) -> float:
       pixel, mask and map are turned round and the blur is scored.
     """
     tally = _tally_at_every_level(counts, positive=counts.mask_level >= 0.1 * 255)
-    return _mean(tally.f_measure().max(axis=1))
+    return tally.f_measure().max(axis=1)
 
 
-def blur_at_half(counts: LevelCounts) -> float:
+@_averaged
+def blur_at_half(counts: LevelCounts) -> Float[ndarray, " i"]:
     """Returns F of the blur at threshold one half: the mean of the images'.
 
     Positive: blurred, g < 0.5, where m < 0.5.  Mind that a map of zeros scores 0.75 on Shi's test images.
@@ -95,10 +180,11 @@ def blur_at_half(counts: LevelCounts) -> float:
     Deviation: there grey masks stay grey, and an image that "all blurred" would score higher gets that score; for
       HiFST's published maps of Shi's 100 test images neither matters.
     """
-    return _mean(_tally_of_blur(counts).f_measure())
+    return _tally_of_blur(counts).f_measure()
 
 
-def focus_at_half(counts: LevelCounts) -> float:
+@_averaged
+def focus_at_half(counts: LevelCounts) -> Float[ndarray, " i"]:
     """Returns F at threshold one half: the mean of the images'.
 
     Positive: in focus, g > 0.5, where m >= 0.5.
@@ -106,26 +192,27 @@ def focus_at_half(counts: LevelCounts) -> float:
     Source: none; `blur_at_half` with the other class positive, to show how far apart the two are.
     """
     predicted, positive = counts.map_level >= 127.5, counts.mask_level > 127.5
-    return _mean(_tally(counts, predicted=predicted, positive=positive).f_measure())
+    return _tally(counts, predicted=predicted, positive=positive).f_measure()
 
 
-def iou_blur_at_half_pooled(counts: LevelCounts) -> float:
+@_pooled(_Tally.intersection_over_union)
+def iou_blur_at_half_pooled(counts: LevelCounts) -> _Tally:
     """Returns intersection over union of the blur at threshold one half, of the pixels of all images together.
 
     Source: https://github.com/yuxinjin-whu/D-DFFNet, test_iou.py.
     """
-    return _mean(_tally_of_blur(counts).pooled().intersection_over_union())
+    return _tally_of_blur(counts)
 
 
-def iou_blur_at_half_mean(counts: LevelCounts) -> float:
+@_averaged
+def iou_blur_at_half_mean(counts: LevelCounts) -> Float[ndarray, " i"]:
     """Returns intersection over union of the blur at threshold one half: the mean of the images'.
 
     Source: none; `iou_blur_at_half_pooled` averaged over the images.
     """
-    return _mean(_tally_of_blur(counts).intersection_over_union())
+    return _tally_of_blur(counts).intersection_over_union()
 
 
-Protocol = Callable[[LevelCounts], float]
 PROTOCOLS: tuple[Protocol, ...] = (
     mae,
     adaptive,
@@ -167,33 +254,8 @@ def curve(counts: LevelCounts) -> Curve:
     Raises:
       ValueError: no image.
     """
-    tally = _tally_at_every_level(counts, positive=counts.mask_level > 127.5)
-    precision, recall = _of_images(tally.precision()).mean(axis=0), _of_images(tally.recall()).mean(axis=0)
+    precision, recall = np.split(_of_images(_precision_and_recall(counts)).mean(axis=0), 2)
     return Curve(np.arange(256) / 255, precision, recall, _f_measure(precision, recall))
-
-
-class _Tally(NamedTuple):
-    """Numbers of pixels: positive in map and mask, positive in the map, positive in the mask."""
-
-    hits: ndarray
-    predicted: ndarray
-    positive: ndarray
-
-    def pooled(self) -> "_Tally":
-        """All images as one."""
-        return _Tally(*(_of_images(pixels).sum(axis=0, keepdims=True) for pixels in self))
-
-    def precision(self) -> ndarray:
-        return _ratio(self.hits, self.predicted)
-
-    def recall(self) -> ndarray:
-        return _ratio(self.hits, self.positive)
-
-    def f_measure(self) -> ndarray:
-        return _f_measure(self.precision(), self.recall())
-
-    def intersection_over_union(self) -> ndarray:
-        return _ratio(self.hits, self.predicted + self.positive - self.hits)
 
 
 def _tally(counts: LevelCounts, *, predicted: Bool[ndarray, " n"], positive: Bool[ndarray, " n"]) -> _Tally:
@@ -223,10 +285,6 @@ def _f_measure(precision: ndarray, recall: ndarray) -> ndarray:
 def _ratio(part: ndarray, whole: ndarray) -> ndarray:
     """``part / whole``, and 0 for 0/0."""
     return part / np.where(whole == 0, 1, whole)
-
-
-def _mean(figures: Float[ndarray, " i"]) -> float:
-    return float(_of_images(figures).mean())
 
 
 def _of_images(figures: ndarray) -> ndarray:
