@@ -1,4 +1,8 @@
-"""Scores a trained network: `python evaluate.py --run=runs/cpu_small --data=shi --split=validation`, see README.md."""
+"""Scores networks, maps in folders, and methods without learning: see README.md.
+
+python evaluate.py --run=runs/cpu_small --output=results/validation
+python evaluate.py --maps=mine=MAPS --maps=theirs=OTHER_MAPS --masks=MASKS --output=results/mine
+"""
 
 import sys
 from pathlib import Path
@@ -6,23 +10,41 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from btbnet_jax import results
-from btbnet_jax.baselines import BASELINES
+from btbnet_jax.baselines import BASELINES, CLASSICAL
 from btbnet_jax.config import TrainConfig
 from btbnet_jax.data import Examples, hold_out
-from btbnet_jax.evaluation import Method, baseline_method, count_levels, folder_method, network_method
+from btbnet_jax.difficulty import difficulty
+from btbnet_jax.evaluation import Method, baseline_method, count_levels, maps_method, network_method
 from btbnet_jax.initial import Trained, load_trained
+from btbnet_jax.maps import find_maps
 from btbnet_jax.report import print_table
+from btbnet_jax.sources.checks import Findings, SourceError, check_pairs
+from btbnet_jax.sources.pairs import find_masks, find_pairs
 
-NETWORK = "BTBNet"
+ALL_BASELINES = {baseline.__name__: baseline for baseline in BASELINES + CLASSICAL}
 
-RUN = flags.DEFINE_string("run", None, "Run folder, for its best checkpoint, or the folder of one checkpoint.")
-MAPS = flags.DEFINE_multi_string("maps", [], "NAME=FOLDER of maps to score beside it, white = in focus.")
+RUN = flags.DEFINE_multi_string("run", [], "[NAME=]FOLDER of a run, for its best checkpoint, or of a checkpoint.")
+MAPS = flags.DEFINE_multi_string("maps", [], "NAME=FOLDER of maps to score, white = in focus.")
+BLUR_MAPS = flags.DEFINE_multi_string("blur_maps", [], "NAME=FOLDER of maps to score, white = blurred.")
+RESIZE_MAPS = flags.DEFINE_bool("resize_maps", False, "Resize maps that are not of their image's size.")
+CLASSICS = flags.DEFINE_list(
+    "baselines",
+    [baseline.__name__ for baseline in BASELINES],
+    f'Methods without learning: {", ".join(ALL_BASELINES)}; or "all".',
+)
 DATA = flags.DEFINE_string("data", None, "Data set: shi, dut, simulated/generated, pairs/NAME; the run's by default.")
 SPLIT = flags.DEFINE_string("split", "validation", '"validation": the images that the run held out; or a split.')
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder that the data sets are built in.")
+MASKS = flags.DEFINE_string("masks", None, "Folder of masks to score by, instead of a data set.")
+IMAGES = flags.DEFINE_string("images", None, "Folder of their images, for what needs them.")
+FOCUS = flags.DEFINE_enum("focus", "white", ["white", "black"], "What is in focus in --masks.")
 SIZE = flags.DEFINE_integer(
     "size", None, "Images are resized to, and scored at; 0 for their own; the run's if unset.", lower_bound=0
 )
+MASK_THRESHOLD = flags.DEFINE_float(
+    "mask_threshold", None, "Of masks in 0..1, to make them black and white for all protocols alike.", 0, 1
+)
+POSITIVE = flags.DEFINE_enum("positive", "focus", ["focus", "blur"], "The class that the protocols call in focus.")
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 4, "Images at a time; 1 where they keep their own sizes.", lower_bound=1
 )
@@ -46,39 +68,72 @@ def main(arguments: list[str]) -> None:
 
 
 def evaluate() -> None:
-    """Scores the run, the folders of maps and the baselines in one pass, and writes what came out."""
-    trained = load_trained(RUN.value) if RUN.value else None
-    config = trained.config if trained else TrainConfig()
-    name, size = DATA.value or config.data.name, config.data.size if SIZE.value is None else SIZE.value
+    """Scores all methods in one pass over the images, and writes what came out."""
+    runs = _runs()
+    config = next(iter(runs.values())).config if runs else TrainConfig()
+    name, split = (MASKS.value, "folder") if MASKS.value else (DATA.value or config.data.name, SPLIT.value)
     is_test = _is_test(config)
-    examples = _examples(name, config)
-    methods = _methods(trained, [examples.name(index) for index in range(len(examples))])
+    examples = _examples(name, runs)
+    size = config.data.size if SIZE.value is None else SIZE.value
+    methods = _methods(runs, examples, size)
     output, subject = Path(OUTPUT.value), next(iter(methods))
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
 
-    scored = methods | {baseline.__name__: baseline_method(baseline) for baseline in BASELINES}
-    counts = count_levels(
-        scored, examples, size=size, batch_size=BATCH_SIZE.value if size else 1, threads=THREADS.value
-    )
-    protocol = f"{name}, {SPLIT.value}, {len(examples)} images at {f'{size} × {size}' if size else 'their own sizes'}"
-    what = {"data": name, "split": SPLIT.value, "size": size}
-    digests = {label: trained.digest if trained and label == NETWORK else "none" for label in methods}
-    details = {**what, "params_sha256": digests, "config": trained and config.to_json(), "flags": sys.argv[1:]}
-    rows = results.write_results(output, counts, subject=subject, title=protocol, details=details)
+    batch_size, threads = BATCH_SIZE.value if size else 1, THREADS.value
+    scored = methods | _baselines()
+    counts = count_levels(scored, examples, size=size, batch_size=batch_size, threads=threads)
+    if MASK_THRESHOLD.value is not None:
+        counts = {label: one.binarise_masks(MASK_THRESHOLD.value) for label, one in counts.items()}
+    if POSITIVE.value == "blur":
+        counts = {label: one.swap_polarity() for label, one in counts.items()}
+    measures = None
+    if not MASKS.value or IMAGES.value:
+        measures = difficulty(examples, size=size, batch_size=batch_size, threads=threads)
+    what = {"data": name, "split": split, "size": size}
+    digests = {label: runs[label].digest if label in runs else "none" for label in methods}
+    details = {
+        **what,
+        "mask_threshold": MASK_THRESHOLD.value,
+        "positive": POSITIVE.value,
+        "params_sha256": digests,
+        "configs": {label: trained.config.to_json() for label, trained in runs.items()},
+        "flags": sys.argv[1:],
+    }
+    title = f"{name}, {split}, {len(examples)} images at {f'{size} × {size}' if size else 'their own sizes'}"
+    rows = results.write_results(output, counts, subject=subject, title=title, details=details, measures=measures)
     if is_test:
         looks = [{**what, "params_sha256": digests[row["method"]]} | row for row in rows if row["method"] in digests]
         results.log_test(Path(TEST_LOG.value), looks)
     results.write_panel(output / "best_median_worst.png", counts[subject], methods, examples, size=size)
-    print_table(rows, ["method", *results.HEADLINE], title=protocol)
-    print(f"all protocols, curves and pictures: {output}")
+    if len(methods) > 1:
+        results.write_differing(output / "differing.png", counts, methods, examples, size=size)
+    print_table(rows, ["method", *results.HEADLINE], title=title)
+    print(f"all protocols, intervals, curves and pictures: {output}")
     if BEAT.value and (better := results.beaten(rows, subject)):
         raise RuntimeError(f"the adaptive F of {subject} does not beat that of {', '.join(better)}")
+
+
+def _runs() -> dict[str, Trained]:
+    """The runs by their names: those given, else "BTBNet", and the folder's where there are several."""
+    runs: dict[str, Trained] = {}
+    for entry in RUN.value:
+        label, has_name, folder = entry.rpartition("=")
+        if not has_name:
+            label = "BTBNet" if len(RUN.value) == 1 else Path(folder).name
+        _check_label(label, folder, f"--run={entry}", runs)
+        runs[label] = load_trained(folder)
+    return runs
+
+
+def _check_label(label: str, folder: str, flag: str, taken: dict[str, Trained] | dict[str, Method]) -> None:
+    if not label or not folder or label in taken or label in ALL_BASELINES:
+        raise ValueError(f"{flag}: give NAME=FOLDER, with a name that no other method has")
 
 
 def _is_test(config: TrainConfig) -> bool:
     """Whether test images are scored, which has to be asked for and is logged."""
     split = config.data.split if SPLIT.value == "validation" else SPLIT.value
-    is_test = "test" in split  # a part of it, or it with another, as well
+    is_test = "test" in split and not MASKS.value  # a part of it, or it with another, as well
     if is_test and not FINAL.value:
         raise ValueError(
             "a test split is for the last figure, not for choosing: evaluate on --split=validation, or add --final, "
@@ -89,26 +144,56 @@ def _is_test(config: TrainConfig) -> bool:
     return is_test
 
 
-def _examples(name: str, config: TrainConfig) -> Examples:
+def _examples(name: str, runs: dict[str, Trained]) -> Examples:
+    if MASKS.value:
+        return _examples_of_folders(Path(MASKS.value), FOCUS.value == "white")
     if SPLIT.value != "validation":
         return Examples(DATA_DIR.value, name, SPLIT.value)
-    held_out = hold_out(Examples(DATA_DIR.value, name, config.data.split), config.data.validation)[1]
+    data = [trained.config.data for trained in runs.values()] or [TrainConfig().data]
+    if len({(one.name, one.split, one.validation) for one in data}) > 1:
+        raise ValueError("the runs held out different images for validation; give --data and --split")
+    held_out = hold_out(Examples(DATA_DIR.value, name, data[0].split), data[0].validation)[1]
     if not len(held_out):
         raise ValueError("the run held out no validation images; give --split")
     return held_out
 
 
-def _methods(trained: Trained | None, names: list[str]) -> dict[str, Method]:
-    """The network first, then the folders of maps of these images."""
-    methods = {NETWORK: network_method(trained.config.network, trained.params)} if trained else {}
-    taken = {NETWORK, *(baseline.__name__ for baseline in BASELINES)}
-    for label, _, folder in (entry.partition("=") for entry in MAPS.value):
-        if not label or not folder or label in methods or label in taken:
-            raise ValueError(f"--maps={label}={folder}: give NAME=FOLDER, with a name that no other method has")
-        methods[label] = folder_method(folder, names)
+def _examples_of_folders(masks: Path, focus_is_white: bool) -> Examples:
+    if IMAGES.value:
+        findings = find_pairs(Path(IMAGES.value), masks, focus_is_white=focus_is_white)
+    else:
+        findings: Findings = find_masks(masks, focus_is_white=focus_is_white)
+    pairs = [pair for split in findings.splits.values() for pair in split]
+    if problems := findings.problems or check_pairs(pairs):
+        raise SourceError(f"{masks} cannot be scored by", problems)
+    return Examples.of_pairs(pairs)
+
+
+def _methods(runs: dict[str, Trained], examples: Examples, size: int) -> dict[str, Method]:
+    """The networks first, then the folders of maps."""
+    if MASKS.value and runs and not IMAGES.value:
+        raise ValueError("a run needs the images of --masks: give --images")
+    methods = {label: network_method(trained.config.network, trained.params) for label, trained in runs.items()}
+    sizes = {examples.name(index): examples.image_size(index) for index in range(len(examples))}
+    for entries, focus_is_white in ((MAPS.value, True), (BLUR_MAPS.value, False)):
+        for label, _, folder in (entry.partition("=") for entry in entries):
+            _check_label(label, folder, f"--maps={label}={folder}", methods)
+            files, others = find_maps(Path(folder), sizes, scored_at=size, resize=RESIZE_MAPS.value)
+            if others:
+                print(f"{folder}: left out are {len(others)} files of no image here, such as {', '.join(others[:5])}")
+            methods[label] = maps_method(files, focus_is_white=focus_is_white)
     if not methods:
         raise ValueError("nothing to score: give --run, or --maps=NAME=FOLDER, or both")
     return methods
+
+
+def _baselines() -> dict[str, Method]:
+    names = list(ALL_BASELINES) if CLASSICS.value == ["all"] else CLASSICS.value
+    if unknown := [name for name in names if name not in ALL_BASELINES]:
+        raise ValueError(f"no baseline is called {', '.join(unknown)}; there are {', '.join(ALL_BASELINES)}, and all")
+    if MASKS.value and not IMAGES.value:
+        names = [name for name in names if name in ("all_blurred", "all_in_focus")]
+    return {name: baseline_method(ALL_BASELINES[name]) for name in names}
 
 
 if __name__ == "__main__":

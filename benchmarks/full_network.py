@@ -68,7 +68,12 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
 
 def _forward(config: TrainConfig, image: np.ndarray) -> Callable[[], Any]:
     params = init_params(jax.random.key(0), config.network)
-    network = jax.jit(lambda params, image: BTBNet(config.network).apply({"params": params}, image / 255.0).focus_map)
+
+    @jax.jit
+    def network(params: Any, image: Any) -> Any:
+        outputs: Any = BTBNet(config.network).apply({"params": params}, image / 255.0)
+        return outputs.focus_map
+
     return lambda: network(params, image)
 
 

@@ -7,7 +7,7 @@ where a run was interrupted.
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -16,8 +16,9 @@ from numpy import ndarray
 
 from btbnet_jax import builders
 from btbnet_jax.config import DataConfig
-from btbnet_jax.images import read_image, read_mask, resize_image, rotate_45
+from btbnet_jax.images import encode_png, image_size, read_image, read_mask, resize_image, rotate_45
 from btbnet_jax.sources import shi, simulated
+from btbnet_jax.sources.checks import Pair
 from btbnet_jax.types import HostImage, HostMap
 
 BUCKET = 64
@@ -51,18 +52,26 @@ class Examples:
       data_dir: folder that data sets are built in.
       name: of the data set, "shi" or "simulated/generated".
       split: "train" or "test".
-      subset: which examples, all of them where None.
 
     Raises:
       FileNotFoundError: the set is not built; the message says how to.
       ValueError: no such split.
     """
 
-    def __init__(self, data_dir: Path | str, name: str, split: str, *, subset: Sequence[int] | None = None) -> None:
-        self._records = builders.open_source(data_dir, name, split)
-        first = self._records[0]
-        self._versions = 1 if "mask" in first else simulated.VERSIONS
-        self._subset = range(len(self._records) * self._versions) if subset is None else subset
+    def __init__(self, data_dir: Path | str, name: str, split: str) -> None:
+        self._open(builders.open_source(data_dir, name, split))
+
+    @classmethod
+    def of_pairs(cls, pairs: Sequence[Pair]) -> "Examples":
+        """Returns the examples of files that no data set is built of."""
+        examples = cls.__new__(cls)
+        examples._open(_Files(pairs))
+        return examples
+
+    def _open(self, records: Any) -> None:
+        self._records = records
+        self._versions = 1 if "mask" in records[0] else simulated.VERSIONS
+        self._subset: Sequence[int] = range(len(records) * self._versions)
         self._names: dict[int, str] = {}  # of the records that were asked for
 
     def __len__(self) -> int:
@@ -77,6 +86,10 @@ class Examples:
             return image, read_mask(values["mask"])
         return simulated.blurred_version(image, version)
 
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Returns height and width of one image, without decoding it."""
+        return image_size(self._records[self._subset[index] // self._versions]["image"])
+
     def name(self, index: int) -> str:
         """Returns the name of an example."""
         record, version = divmod(self._subset[index], self._versions)
@@ -90,6 +103,23 @@ class Examples:
         chosen._records, chosen._versions, chosen._names = self._records, self._versions, self._names
         chosen._subset = [self._subset[index] for index in indices]
         return chosen
+
+
+class _Files:
+    """Files of pairs as the records of a built data set."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pair = self._pairs[index]
+        mask = pair.mask.read_bytes()
+        if not pair.focus_is_white:
+            mask = encode_png(255 - read_mask(mask))
+        return {"name": pair.name, "image": pair.image.read_bytes(), "mask": mask}
 
 
 def hold_out(examples: Examples, validation: str) -> tuple[Examples, Examples]:

@@ -16,7 +16,7 @@ from btbnet_jax.baselines import Baseline
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.data import Batch, Examples, ordered_batches
 from btbnet_jax.histograms import LevelCounts, joint_histogram, merge, quantise
-from btbnet_jax.images import SUFFIXES, read_mask, resize_image
+from btbnet_jax.images import read_map, resize_image
 from btbnet_jax.network import BTBNet
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.types import HostImage, HostMap, Maps
@@ -60,31 +60,20 @@ def baseline_method(baseline: Baseline) -> Method:
     return method
 
 
-def folder_method(folder: Path | str, names: Sequence[str]) -> Method:
-    """Returns the maps of a folder of files, white = in focus, resized to the size that is scored at.
+def maps_method(files: Mapping[str, Path], *, focus_is_white: bool = True) -> Method:
+    """Returns the maps of files, resized to the size that is scored at.
 
     Args:
-      folder: of image files; their stems are the names of the images.
-      names: of all images that will be asked for.
-
-    Raises:
-      FileNotFoundError: no such folder, or no map for some of the names.
+      files: by the name of their image, see `maps.find_maps`.
+      focus_is_white: the maps' polarity; where it is false, they are turned round.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder of maps {folder}")
-    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
-    if missing := [name for name in names if name not in files]:
-        raise FileNotFoundError(
-            f"{folder} lacks the maps of {len(missing)} of {len(names)} images, such as {', '.join(missing[:5])}; "
-            f"it holds {len(files)} image files, such as {', '.join(list(files)[:5])}"
-        )
 
     def method(batch: Batch, names: Sequence[str]) -> Levels:
         maps = np.zeros(batch.mask.shape, np.uint8)
         for row, (name, (height, width)) in enumerate(zip(names, batch.size, strict=True)):
             if height:
-                maps[row, :height, :width, 0] = resize_image(read_mask(files[name]), (int(height), int(width)))
+                focus_map = resize_image(read_map(files[name]), (int(height), int(width)))
+                maps[row, :height, :width, 0] = focus_map if focus_is_white else 255 - focus_map
         return jnp.asarray(maps)
 
     return method

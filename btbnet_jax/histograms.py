@@ -142,6 +142,11 @@ class LevelCounts:
         """Returns the counts with maps and masks turned round: what was blurred counts as in focus."""
         return dataclasses.replace(self, map_level=255 - self.map_level, mask_level=255 - self.mask_level)
 
+    def binarise_masks(self, threshold: float) -> "LevelCounts":
+        """Returns the counts with masks made black and white: what is above the threshold, of 0..1, is in focus."""
+        mask_level = np.where(self.mask_level > 255 * threshold, 255, 0).astype(np.int16)
+        return dataclasses.replace(self, mask_level=mask_level)
+
     def pixels(self, weights: Bool[ndarray, " n"] | Int16[ndarray, " n"] | bool = True) -> Int64[ndarray, " i"]:
         """Returns for each image the sum of `weights` over its pixels: for a condition, how many fulfil it."""
         totals = np.zeros(len(self.names), np.int64)

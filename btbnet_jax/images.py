@@ -78,11 +78,31 @@ def read_mask(source: Source, *, max_pixels: int = MAX_PIXELS) -> HostMap:
       FileNotFoundError: no such file.
     """
     with _upright(source, max_pixels) as image:
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            if image.getchannel("A").getextrema() != (255, 255):
-                raise ImageError("has transparent pixels; a mask says all by its greys: save it without alpha")
-        return np.array(image.convert("L") if image.mode in ("1", "L") else image.convert("RGB").convert("L"))
+        return _grey(image)
+
+
+def read_map(source: Source, *, max_pixels: int = MAX_PIXELS) -> HostMap:
+    """Returns a map that a method has saved as 8-bit grey: 8 or 16 bits, or floating point from 0 to 1.
+
+    Args:
+      source: path, the file's bytes, or an open binary file.
+      max_pixels: larger maps are refused before they are decoded.
+
+    Raises:
+      ImageError: as `read_mask`; colours that are no greys; floating point outside 0..1, or not a number.
+      FileNotFoundError: no such file.
+    """
+    with _upright(source, max_pixels, floating=True) as image:
+        if image.mode == "F":
+            try:
+                return quantise(np.asarray(image))
+            except ValueError as error:
+                raise ImageError(str(error)) from error
+        if len(image.getbands()) > 1 or image.mode == "P":
+            colours = np.asarray(image.convert("RGB"))
+            if (colours != colours[..., :1]).any():
+                raise ImageError("has colours, and a map is grey: score the map itself, not a picture of it")
+        return _grey(image)
 
 
 def image_size(source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -164,15 +184,23 @@ def write_png(path: Path | str, array: UInt8[ndarray, "..."]) -> None:
     Path(path).write_bytes(encode_png(array))
 
 
+def _grey(image: Image.Image) -> HostMap:
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise ImageError("has transparent pixels; a mask says all by its greys: save it without alpha")
+    return np.array(image.convert("L") if image.mode in ("1", "L") else image.convert("RGB").convert("L"))
+
+
 @contextlib.contextmanager
-def _upright(source: Source, max_pixels: int) -> Iterator[Image.Image]:
-    """The decoded image with its orientation applied, in a mode of 8 bits."""
+def _upright(source: Source, max_pixels: int, *, floating: bool = False) -> Iterator[Image.Image]:
+    """The decoded image with its orientation applied, in a mode of 8 bits, or where allowed of floating point."""
     with _opened(source, max_pixels) as (image, orientation):
         with _pillow_quiet() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
         if image.mode.startswith("I"):
             yield _turned(_from_16_bits(image), orientation)
-        elif image.mode == "F":
+        elif image.mode == "F" and not floating:
             raise ImageError("has floating point pixels, whose range is not known: save it with 8 bits")
         else:
             yield _turned(image, orientation)

@@ -10,42 +10,101 @@ import numpy as np
 
 from btbnet_jax import metrics, report
 from btbnet_jax.data import Examples
+from btbnet_jax.difficulty import Difficulty, breakdown
 from btbnet_jax.evaluation import Method, pictures
 from btbnet_jax.histograms import LevelCounts
+from btbnet_jax.intervals import Interval, difference_interval, interval, resamplings
 
 HEADLINE = ("mae", "adaptive", "max_of_mean")
 """The protocols of the printed table; the files have all of them."""
 
 
 def write_results(
-    folder: Path, counts: Mapping[str, LevelCounts], *, subject: str, title: str, details: Mapping[str, Any]
+    folder: Path,
+    counts: Mapping[str, LevelCounts],
+    *,
+    subject: str,
+    title: str,
+    details: Mapping[str, Any],
+    measures: Difficulty | None = None,
 ) -> list[dict[str, str | float]]:
-    """Writes scores.md, results.json, images.csv, and the precision-recall curves; returns the rows of scores.
+    """Writes the tables and curves of an evaluation; returns the rows of scores.
+
+    scores.md has every protocol with its 95 % interval, differences.md how far the subject is above the other
+    methods, breakdown.md the figures of easy and hard images, images.csv those of each image, curves.* precision
+    and recall, and results.json all that the tables say and what is needed to repeat it.
 
     Args:
       folder: to write to, made if it does not exist.
       counts: of each method.
-      subject: the method that images.csv is about.
+      subject: the method that the others are compared with.
       title: of the curves: data set, split and size.
       details: whatever else is needed to repeat the evaluation; JSON values.
+      measures: of what makes the images hard, None to leave them out.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    num_images = len(counts[subject].names)
+    weights = resamplings(num_images)
     rows = [{"method": name} | metrics.scores(one) for name, one in counts.items()]
-    (folder / "scores.md").write_text(report.markdown_table(rows, list(rows[0])))
-    images = [
-        {"image": one.names[0], "mae": metrics.mae(one), "adaptive": metrics.adaptive(one)}
-        for one in counts[subject].split()
-    ]
-    report.write_csv(folder / "images.csv", images, list(images[0]))
+    intervals = {
+        name: {protocol.__name__: interval(protocol, one, weights) for protocol in metrics.PROTOCOLS}
+        for name, one in counts.items()
+    }
+    differences = {
+        name: {
+            protocol.__name__: difference_interval(protocol, counts[subject], one, weights)
+            for protocol in metrics.PROTOCOLS
+        }
+        for name, one in counts.items()
+        if name != subject
+    }
+    _write_intervals(folder / "scores.md", intervals, "{:.3f} [{:.3f}, {:.3f}]")
+    if differences:
+        _write_intervals(folder / "differences.md", differences, "{:+.3f} [{:+.3f}, {:+.3f}]")
+    _write_images(folder / "images.csv", counts, measures)
+    hard = breakdown(measures, counts, (metrics.mae, metrics.adaptive)) if measures and num_images >= 3 else []
+    if hard:
+        (folder / "breakdown.md").write_text(report.markdown_table(hard, list(hard[0])))
     curves = {name: metrics.curve(one) for name, one in counts.items()}
     report.write_curve_csv(folder / "curves.csv", curves)
     for suffix in ("png", "svg"):
         report.precision_recall_plot(folder / f"curves.{suffix}", curves, title=title)
-    report.write_json(
-        folder / "results.json",
-        {"scores": rows, **details, "num_images": len(images), "versions": report.versions()},
-    )
+    values = {
+        "subject": subject,
+        "scores": rows,
+        "intervals": _without_figures(intervals),
+        "differences": _without_figures(differences),
+        "breakdown": hard,
+        **details,
+        "num_images": num_images,
+        "versions": report.versions(),
+    }
+    report.write_json(folder / "results.json", values)
     return rows
+
+
+def _write_intervals(path: Path, intervals: Mapping[str, Mapping[str, Interval]], form: str) -> None:
+    rows = [
+        {"method": name} | {protocol: form.format(*one) for protocol, one in of_method.items()}
+        for name, of_method in intervals.items()
+    ]
+    path.write_text(report.markdown_table(rows, list(rows[0])))
+
+
+def _without_figures(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        name: {protocol: one._asdict() for protocol, one in of_method.items()} for name, of_method in intervals.items()
+    }
+
+
+def _write_images(path: Path, counts: Mapping[str, LevelCounts], measures: Difficulty | None) -> None:
+    """A line for each image and method, with the figures of all protocols for that image alone."""
+    rows: list[dict[str, str | float]] = []
+    for name, one in counts.items():
+        for index, image in enumerate(one.split()):
+            of_image = {} if measures is None else {key: float(v[index]) for key, v in measures._asdict().items()}
+            rows.append({"image": image.names[0], "method": name} | metrics.scores(image) | of_image)
+    report.write_csv(path, rows, list(rows[0]))
 
 
 def write_panel(
@@ -61,13 +120,45 @@ def write_panel(
       size: that they were scored at.
       each: how many of each kind.
     """
-    figures = np.array([metrics.adaptive(one) for one in counts.split()])
+    figures = metrics.adaptive.of_images(counts)[:, 0]
     order = np.argsort(-figures, kind="stable")
     middle = max(0, (len(order) - each) // 2)
     ranks = [*range(each), *range(middle, middle + each), *range(len(order) - each, len(order))]
     chosen = list(dict.fromkeys(int(order[rank]) for rank in ranks if 0 <= rank < len(order)))
-    rows = pictures(methods.values(), examples, chosen, size=size)
     titles = [f"{examples.name(index)}\nF {figures[index]:.3f}" for index in chosen]
+    _write_pictures(path, methods, examples, chosen, titles, size)
+
+
+def write_differing(
+    path: Path,
+    counts: Mapping[str, LevelCounts],
+    methods: Mapping[str, Method],
+    examples: Examples,
+    *,
+    size: int,
+    num: int = 8,
+) -> None:
+    """Writes a picture of the images on which the methods' `adaptive` F lies furthest apart.
+
+    Args:
+      path: ends in ".png".
+      counts: of all methods that are shown, in the order of `examples`.
+      methods: to show the maps of.
+      examples: that were scored.
+      size: that they were scored at.
+      num: how many images at most.
+    """
+    figures = np.stack([metrics.adaptive.of_images(counts[name])[:, 0] for name in methods])
+    spread = figures.max(axis=0) - figures.min(axis=0)
+    chosen = np.argsort(-spread, kind="stable")[:num].tolist()
+    titles = ["\n".join([examples.name(index), *(f"F {f:.3f}" for f in figures[:, index])]) for index in chosen]
+    _write_pictures(path, methods, examples, chosen, titles, size)
+
+
+def _write_pictures(
+    path: Path, methods: Mapping[str, Method], examples: Examples, chosen: list[int], titles: list[str], size: int
+) -> None:
+    rows = pictures(methods.values(), examples, chosen, size=size)
     report.panel(path, rows, column_titles=["image", "mask", *methods], row_titles=titles)
 
 

@@ -10,7 +10,7 @@ from small_runs import CONFIG
 
 from btbnet_jax.checkpoints import Checkpoints, find, read
 from btbnet_jax.data import Examples
-from btbnet_jax.images import write_png
+from btbnet_jax.images import read_mask, write_png
 from btbnet_jax.network import init_params
 
 
@@ -114,7 +114,8 @@ def test_missing_maps_are_named(evaluate: Call, tmp_path: Path):
     (tmp_path / "train0.png").touch()
     status, _, errors = evaluate("--data=pairs/small", "--split=train", f"--maps=mine={tmp_path}")
     assert status == 1
-    assert "lacks the maps of 7 of 8 images" in errors
+    assert "7 of 8 maps are missing: train1, train2" in errors
+    assert "train0.png: an empty file" in errors  # all that is wrong at once
 
 
 @pytest.mark.parametrize(
@@ -123,8 +124,11 @@ def test_missing_maps_are_named(evaluate: Call, tmp_path: Path):
         (["--run=absent"], "absent holds no checkpoint; give the folder of a run"),
         (["--data=pairs/small", "--split=train"], "nothing to score: give --run, or --maps=NAME=FOLDER"),
         (["--data=pairs/small", "--split=train", "--maps=mine"], "give NAME=FOLDER, with a name that no other"),
+        (["--run=lbp=absent"], "--run=lbp=absent: give NAME=FOLDER, with a name that no other method has"),
+        (["--masks=absent", "--maps=mine=."], "absent cannot be scored by:\n- absent is not a folder"),
+        (["--data=pairs/small", "--split=train", "--mask_threshold=2"], "flag --mask_threshold=2"),
         (["--data=pairs/small", "--split=train", "--maps=all_blurred=."], "with a name that no other method has"),
-        (["--data=pairs/small", "--split=train", "--maps=mine=absent"], "there is no folder of maps absent"),
+        (["--data=pairs/small", "--split=train", "--maps=mine=absent"], "no maps in absent:\n- it is not a folder"),
         (["--data=pairs/small", "--split=dev"], "no split 'dev'"),
         (["--data=dut"], "no data set 'dut' is built"),
         (["--batch_size=0"], "flag --batch_size=0"),
@@ -136,6 +140,50 @@ def test_what_cannot_be_evaluated_is_named_and_leaves_nothing(
     status, _, errors = evaluate(*arguments)
     assert (status, words in errors) == (1, True), errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_maps_are_scored_by_a_folder_of_masks_without_a_data_set(
+    evaluate: Call, white_maps: dict[str, Path], tmp_path: Path
+):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in white_maps["right"].glob("train*.png"):
+        write_png(masks / f"{path.stem}_gt.png", 255 - read_mask(path))
+    arguments = ["--focus=black", "--size=0", f"--maps=right={white_maps['right']}"]
+    status, output, errors = evaluate(
+        f"--masks={masks}", *arguments, f"--blur_maps=turned={white_maps['right']}", "--baselines=all"
+    )
+    assert (status, errors) == (0, "")
+    assert "left out are 3 files of no image here" in output
+    scores = {row["method"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["scores"]}
+    assert {name: row["mae"] for name, row in scores.items() if name in ("right", "turned")} == {
+        "right": 0,
+        "turned": 1,
+    }
+    assert "hifst" not in scores  # which needs the images
+
+
+def test_several_runs_stand_side_by_side_under_their_names(evaluate: Call, run: Path, tmp_path: Path):
+    status, output, errors = evaluate(f"--run=one={run}", f"--run=two={run}", "--baselines=lbp", "--mask_threshold=0.5")
+    assert (status, "validation, 2 images" in output) == (0, True), errors
+    values = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [row["method"] for row in values["scores"]] == ["one", "two", "lbp"]
+    assert values["differences"]["two"]["adaptive"] == {"figure": 0, "low": 0, "high": 0}
+    assert (tmp_path / "out" / "differing.png").exists()
+
+
+def test_what_is_called_positive_changes_what_the_protocols_score(
+    evaluate: Call, white_maps: dict[str, Path], tmp_path: Path
+):
+    arguments = ["--data=pairs/small", "--split=train", "--size=0", f"--maps=right={white_maps['right']}"]
+    found = []
+    for positive in ("focus", "blur"):
+        status, _, errors = evaluate(*arguments, f"--positive={positive}")
+        assert status == 0, errors
+        scores = json.loads((tmp_path / "out" / "results.json").read_text())["scores"]
+        found.append({row["method"]: row["focus_at_half"] for row in scores})
+    assert found[0]["all_in_focus"] == found[1]["all_blurred"] == 0 or found[0]["all_blurred"] == 0
+    assert found[0]["all_in_focus"] > 0 == found[1]["all_in_focus"]
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(evaluate: Call, white_maps: dict[str, Path], tmp_path: Path):

@@ -10,7 +10,7 @@ from small_runs import CONFIG
 from btbnet_jax import metrics
 from btbnet_jax.baselines import all_blurred, all_in_focus
 from btbnet_jax.data import Batch, Examples, ordered_batches
-from btbnet_jax.evaluation import Method, baseline_method, count_levels, folder_method, network_method, pictures
+from btbnet_jax.evaluation import Method, baseline_method, count_levels, maps_method, network_method, pictures
 from btbnet_jax.images import resize_image, write_png
 from btbnet_jax.network import init_params
 from btbnet_jax.training import make_mesh
@@ -39,6 +39,10 @@ def maps(small: Examples, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def names_of(examples: Examples) -> list[str]:
     return [examples.name(index) for index in range(len(examples))]
+
+
+def files_of(maps: Path, examples: Examples) -> dict[str, Path]:
+    return {name: maps / f"{name}.png" for name in names_of(examples)}
 
 
 def test_a_network_gives_its_final_map_whatever_lies_in_the_padding(small: Examples, params: Any):
@@ -73,7 +77,7 @@ def test_baselines_are_methods(small: Examples):
 
 
 def test_maps_of_a_folder_are_resized_to_the_size_that_is_scored_at(small: Examples, maps: Path):
-    method = folder_method(maps, names_of(small))
+    method = maps_method(files_of(maps, small))
     for batch in ordered_batches(small, size=16, batch_size=3):
         names = [small.name(index) if index >= 0 else "" for index in batch.example.tolist()]
         found = np.asarray(method(batch, names))
@@ -82,22 +86,18 @@ def test_maps_of_a_folder_are_resized_to_the_size_that_is_scored_at(small: Examp
             np.testing.assert_array_equal(found[row, ..., 0], expected)
 
 
-def test_a_folder_without_some_of_the_maps_is_refused_with_their_names(small: Examples, maps: Path):
-    with pytest.raises(FileNotFoundError) as caught:
-        folder_method(maps, ["train1", "train77", "train78"])
-    assert "lacks the maps of 2 of 3 images, such as train77, train78" in str(caught.value)
-    assert "it holds 9 image files, such as another, train0" in str(caught.value)
-
-
-def test_a_folder_of_maps_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"there is no folder of maps .*absent"):
-        folder_method(tmp_path / "absent", [])
+def test_maps_with_white_for_blur_are_turned_round(small: Examples, maps: Path):
+    batch = next(ordered_batches(small, size=0))
+    height, width = batch.size[0]
+    found = np.asarray(maps_method(files_of(maps, small), focus_is_white=False)(batch, [small.name(0)]))
+    np.testing.assert_array_equal(found[0, :height, :width, 0], 255 - small[0][1])
+    assert (found[0, height:] == 0).all()
 
 
 @pytest.mark.parametrize("size", [0, 16])
 def test_maps_that_equal_the_masks_have_no_error_and_others_have(small: Examples, maps: Path, size: int):
     methods: dict[str, Method] = {
-        "masks": folder_method(maps, names_of(small)),
+        "masks": maps_method(files_of(maps, small)),
         "zero": baseline_method(all_blurred),
         "one": baseline_method(all_in_focus),
     }
@@ -141,7 +141,7 @@ def test_a_map_that_is_not_a_number_is_refused_with_the_name_of_its_image(small:
 def test_pictures_are_image_mask_and_maps_of_the_examples_that_are_asked_for(
     small: Examples, maps: Path, size: int, batch_size: int
 ):
-    methods = [baseline_method(all_in_focus), folder_method(maps, names_of(small))]
+    methods = [baseline_method(all_in_focus), maps_method(files_of(maps, small))]
     rows = pictures(methods, small, [6, 0, 3], size=size, batch_size=batch_size)
     for row, index in zip(rows, (6, 0, 3), strict=True):
         image, mask = (resize_image(array, (size, size)) if size else array for array in small[index])

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1]
 # From the highest floor to the lowest. A module imports from floors below and from its right on its own floor.
 FLOORS = (
     ("train", "evaluate", "__main__", "cli"),
-    ("loop", "results", "evaluation", "training", "initial", "journal", "detect", "report", "export"),
+    ("loop", "results", "difficulty", "evaluation", "training", "initial", "journal", "detect", "report", "export"),
     ("checkpoints", "weights", "data", "builders", "pretrained"),
-    ("losses", "network", "metrics", "histograms", "baselines", "sources"),
+    ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
     ("images", "resize", "config", "types"),
 )
 ORDER = ["__init__", *(room for floor in FLOORS for room in floor)]

@@ -73,6 +73,29 @@ def test_floating_point_pixels_are_refused():
         images.read_mask(encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"))
 
 
+def test_a_map_may_have_16_bits_or_floating_point_from_0_to_1():
+    levels = np.array([[0, 128, 129, 65535]], np.uint16)
+    np.testing.assert_array_equal(images.read_map(encoded(Image.fromarray(levels))), [[0, 0, 1, 255]])
+    values = np.array([[0, 0.5, 0.4999 / 255, 1]], np.float32)
+    np.testing.assert_array_equal(images.read_map(encoded(Image.fromarray(values), "TIFF")), [[0, 128, 0, 255]])
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, 1.1])
+def test_floating_point_outside_0_to_1_is_no_map(value: float):
+    values = np.array([[0.5, value]], np.float32)
+    with pytest.raises(ImageError, match="a map has values from 0 to 1"):
+        images.read_map(encoded(Image.fromarray(values), "TIFF"))
+
+
+def test_a_map_may_be_grey_in_three_channels_but_not_coloured():
+    grey = np.array([[[9, 9, 9], [200, 200, 200]]], np.uint8)
+    np.testing.assert_array_equal(images.read_map(encoded(Image.fromarray(grey))), [[9, 200]])
+    grey[0, 0, 1] = 10
+    for image in (Image.fromarray(grey), Image.fromarray(grey).convert("P", palette=Image.Palette.ADAPTIVE)):
+        with pytest.raises(ImageError, match="has colours, and a map is grey"):
+            images.read_map(encoded(image))
+
+
 def test_greys_of_more_than_16_bits_are_refused():
     with pytest.raises(ImageError, match="100000"):
         images.read_mask(encoded(Image.fromarray(np.full((2, 2), 100_000, np.int32)), "TIFF"))

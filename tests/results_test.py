@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from btbnet_jax import report, results
-from btbnet_jax.baselines import all_in_focus
+from btbnet_jax import metrics, report, results
+from btbnet_jax.baselines import all_blurred, all_in_focus
 from btbnet_jax.data import Examples
+from btbnet_jax.difficulty import Difficulty
 from btbnet_jax.evaluation import baseline_method
 from btbnet_jax.histograms import LevelCounts, merge
 from btbnet_jax.images import image_size
@@ -25,8 +26,9 @@ MAPS = {
 
 
 def counts_of(*kinds: str) -> LevelCounts:
-    """Counts of images that are named by what their maps are, "1 right" for instance."""
-    return merge(LevelCounts.from_maps(kind, MAPS[kind.split()[-1]], MASK) for kind in kinds)
+    """Counts of images given by their name and what their maps are, "a right" for instance."""
+    pairs = [kind.split() for kind in kinds]
+    return merge(LevelCounts.from_maps(name, MAPS[kind], MASK) for name, kind in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +47,15 @@ def test_the_scores_of_all_methods_are_returned_and_written(written: tuple[Path,
     assert {"max_of_mean", "blur_at_half", "iou_blur_at_half_pooled"} < rows[0].keys()
     lines = (folder / "scores.md").read_text().splitlines()
     assert lines[0].startswith("| method | mae | adaptive |")
-    assert lines[2].startswith("| BTBNet | 0.250 | 0.750 |")
-    assert lines[3].startswith("| other | 1.000 | 0.000 |")
+    # Both images can be drawn twice.
+    assert lines[2].startswith("| BTBNet | 0.250 [0.000, 0.500] | 0.750 [0.500, 1.000] |")
+    assert lines[3].startswith("| other | 1.000 [1.000, 1.000] | 0.000 [0.000, 0.000] |")
+
+
+def test_the_differences_are_those_of_the_subject_from_the_others(written: tuple[Path, list[dict[str, Any]]]):
+    lines = (written[0] / "differences.md").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("| other | -0.750 [-1.000, -0.500] | +0.750 [+0.500, +1.000] |")
 
 
 def test_the_json_holds_what_is_needed_to_repeat_it(written: tuple[Path, list[dict[str, Any]]]):
@@ -57,13 +66,28 @@ def test_the_json_holds_what_is_needed_to_repeat_it(written: tuple[Path, list[di
     assert {"btbnet_jax", "jax", "device"} < values["versions"].keys()
 
 
-def test_every_image_of_the_subject_has_a_line(written: tuple[Path, list[dict[str, Any]]]):
+def test_every_image_has_a_line_for_each_method(written: tuple[Path, list[dict[str, Any]]]):
     with (written[0] / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["image"], float(row["mae"]), float(row["adaptive"])) for row in rows] == [
-        ("a right", 0.0, 1.0),
-        ("b half", 0.5, pytest.approx(0.5)),
+    assert [(row["method"], row["image"], float(row["mae"]), float(row["adaptive"])) for row in rows] == [
+        ("BTBNet", "a", 0.0, 1.0),
+        ("BTBNet", "b", 0.5, pytest.approx(0.5)),
+        ("other", "a", 1.0, 0.0),
+        ("other", "b", 1.0, 0.0),
     ]
+    assert {metric.__name__ for metric in metrics.PROTOCOLS} < rows[0].keys()
+
+
+def test_what_makes_images_hard_is_written_with_the_figures_of_thirds(tmp_path: Path):
+    counts = {"BTBNet": counts_of("a right", "b half", "c wrong")}
+    measures = Difficulty(np.array([0.1, 0.2, 0.3]), np.array([3.0, 2.0, 1.0]), np.zeros(3))
+    results.write_results(tmp_path, counts, subject="BTBNet", title="", details={}, measures=measures)
+    lines = (tmp_path / "breakdown.md").read_text().splitlines()
+    assert lines[0].startswith("| measure | third | values | method | mae | adaptive |")
+    assert lines[2].startswith("| focus_share | low | 0.100 to 0.100 | BTBNet | 0.000 | 1.000 |")
+    assert lines[5].startswith("| focus_gradient | low | 1.000 to 1.000 | BTBNet | 1.000 | 0.000 |")
+    assert "focus_share,focus_gradient,blur_gradient" in (tmp_path / "images.csv").read_text().splitlines()[0]
+    assert not (tmp_path / "differences.md").exists()
 
 
 def test_the_curves_are_written_as_figures_and_as_pictures(written: tuple[Path, list[dict[str, Any]]]):
@@ -75,7 +99,7 @@ def test_the_curves_are_written_as_figures_and_as_pictures(written: tuple[Path, 
     assert image_size(folder / "curves.png")[1] > 500
     assert "a title" in (folder / "curves.svg").read_text()
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("curves.csv", "curves.png", "curves.svg", "images.csv", "results.json", "scores.md")
+        *("curves.csv", "curves.png", "curves.svg", "differences.md", "images.csv", "results.json", "scores.md")
     ]
 
 
@@ -110,6 +134,24 @@ def test_the_panel_shows_the_best_the_median_and_the_worst(small_data: Path, mon
 def test_the_panel_of_a_single_image_shows_it_once(small_data: Path, monkeypatch: pytest.MonkeyPatch):
     examples = Examples(small_data, "pairs/small", "train")
     assert titles_of_panel(examples, ["half"], 3, monkeypatch) == ["half F 0.500"]
+
+
+def test_the_panel_of_differences_shows_the_images_with_the_widest_spread_of_f(
+    small_data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shown: dict[str, Any] = {}
+    monkeypatch.setattr(report, "panel", lambda path, rows, **titles: shown.update(path=path, rows=rows, **titles))
+    examples = Examples(small_data, "pairs/small", "train").only(range(3))
+    names = [examples.name(index) for index in range(3)]
+    kinds = {"ones": ("right", "right", "half"), "zeros": ("nearly", "wrong", "half")}
+    counts = {
+        label: merge(LevelCounts.from_maps(name, MAPS[kind], MASK) for name, kind in zip(names, of, strict=True))
+        for label, of in kinds.items()
+    }
+    methods = {"ones": baseline_method(all_in_focus), "zeros": baseline_method(all_blurred)}
+    results.write_differing(Path("panel.png"), counts, methods, examples, size=16, num=2)
+    assert shown["column_titles"] == ["image", "mask", "ones", "zeros"]
+    assert shown["row_titles"] == [f"{names[1]}\nF 1.000\nF 0.000", f"{names[0]}\nF 1.000\nF 0.812"]
 
 
 LOOK = dict.fromkeys(results.LOG_COLUMNS[1:], 0.81234) | {"data": "shi", "split": "test", "size": 320}

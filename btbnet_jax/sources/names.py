@@ -1,5 +1,6 @@
 """Lists of names: one example's name a line."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def read_names(path: Path) -> tuple[str, ...]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise SourceError(f"{path} names examples twice", [listed(twice)])
     return tuple(names)
+
+
+_WORDS = "mask|masks|gt|label|labels|seg|segmentation|matte|groundtruth|ground_truth|image|img|source|src|rgb|photo"
+_LAST_WORDS = "map|focusmap|focus_map|finalmap|dbd|sal|saliency|pred|prediction|result|res|out|output"
+_WORD_AROUND = re.compile(rf"^(?:{_WORDS})[-_. ]|[-_. ](?:{_WORDS}|{_LAST_WORDS})$", re.IGNORECASE)
+
+
+def bare_name(stem: str) -> str:
+    """Returns the name of a file without a word like ``_mask``, ``gt-`` or ``_FinalMap`` that says what it holds."""
+    return _WORD_AROUND.sub("", stem)
 
 
 def _without_suffix(line: str) -> str:

@@ -4,21 +4,17 @@ An image and its mask have the same name, except for their suffixes and for word
 The polarity is always said, never guessed.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from btbnet_jax.sources.checks import Findings, Pair, listed
 from btbnet_jax.sources.folders import ambiguous_names, contents, images_by_stem
-from btbnet_jax.sources.names import read_names
+from btbnet_jax.sources.names import bare_name, read_names
 
 HOW_TO_GET = (
     "give one folder of images and one of masks with the same names (in one folder, call them images/ and masks/), "
     "and say whether white or black means in focus; train.txt and test.txt may name the examples of the two splits"
 )
-
-_WORDS = "mask|masks|gt|label|labels|seg|segmentation|matte|groundtruth|ground_truth|image|img|source|src|rgb|photo"
-_WORD_AROUND = re.compile(rf"^(?:{_WORDS})[-_. ]|[-_. ](?:{_WORDS})$", re.IGNORECASE)
 
 
 def find_pairs(
@@ -63,16 +59,35 @@ def find_pairs(
     return findings
 
 
+def find_masks(masks: Path, *, focus_is_white: bool) -> Findings:
+    """Returns the masks of a folder as pairs without images: each stands for its own.
+
+    Args:
+      masks: folder of masks.
+      focus_is_white: their polarity.
+    """
+    findings = Findings()
+    if not masks.is_dir():
+        findings.problems.append(f"{masks} is not a folder")
+    elif not (found := images_by_stem(masks)):
+        findings.problems.append(f"no image in {masks}: {contents(masks)}")
+    else:
+        findings.problems += ambiguous_names(found)
+        pairs = [Pair(bare_name(stem), paths[0], paths[0], focus_is_white) for stem, paths in found.items()]
+        findings.splits = {"train": pairs}
+    return findings
+
+
 def _matched(
     images: Mapping[str, Path], masks: Mapping[str, Path], focus_is_white: bool, findings: Findings
 ) -> dict[str, Pair]:
     """Pairs by the name of the image; images and masks that stay alone become problems."""
     bare_masks: dict[str, list[str]] = {}
     for stem in masks:
-        bare_masks.setdefault(_bare(stem), []).append(stem)
+        bare_masks.setdefault(bare_name(stem), []).append(stem)
     pairs, without_mask, used = {}, [], set()
     for stem, image in images.items():
-        of = [stem] if stem in masks else bare_masks.get(stem) or bare_masks.get(_bare(stem), [])
+        of = [stem] if stem in masks else bare_masks.get(stem) or bare_masks.get(bare_name(stem), [])
         if len(of) == 1:
             pairs[stem] = Pair(stem, image, masks[of[0]], focus_is_white)
         elif of:
@@ -89,10 +104,6 @@ def _matched(
             folder = next(iter(every.values())).parent
             findings.problems.append(f"{len(alone)} of {len(every)} {what}, in {folder}: {listed(alone)}")
     return pairs
-
-
-def _bare(stem: str) -> str:
-    return _WORD_AROUND.sub("", stem)
 
 
 def _split(pairs: Mapping[str, Pair], train_names: Path | None, test_names: Path | None, findings: Findings) -> None:

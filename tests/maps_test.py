@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from btbnet_jax.images import write_png
+from btbnet_jax.maps import find_maps
+from btbnet_jax.sources.checks import SourceError
+
+SIZES = {"a": (4, 6), "b": (4, 6)}
+
+
+def write(folder: Path, *names: str, size: tuple[int, int] = (4, 6)) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        write_png(folder / name, np.zeros(size, np.uint8))
+
+
+@pytest.mark.parametrize("names", [("a.png", "b.png"), ("a_FinalMap.png", "b.png"), ("gt-a.png", "b_pred.png")])
+def test_maps_are_found_by_the_names_of_their_images(tmp_path: Path, names: tuple[str, str]):
+    write(tmp_path, *names)
+    assert find_maps(tmp_path, SIZES) == ({"a": tmp_path / names[0], "b": tmp_path / names[1]}, [])
+
+
+def test_images_may_have_such_words_in_their_names_too(tmp_path: Path):
+    write(tmp_path, "a_map.png")
+    assert find_maps(tmp_path, {"a_image": (4, 6)})[0] == {"a_image": tmp_path / "a_map.png"}
+
+
+def test_a_map_with_the_very_name_goes_before_others(tmp_path: Path):
+    write(tmp_path, "a.png", "a_mask.png", "b.png")
+    assert find_maps(tmp_path, SIZES) == ({"a": tmp_path / "a.png", "b": tmp_path / "b.png"}, ["a_mask.png"])
+
+
+def test_files_of_no_image_are_named(tmp_path: Path):
+    write(tmp_path, "a.png", "b.png", "c.png", "d_map.png")
+    (tmp_path / "readme.txt").touch()
+    assert find_maps(tmp_path, SIZES)[1] == ["c.png", "d_map.png"]
+
+
+def test_all_that_is_wrong_is_in_one_error(tmp_path: Path):
+    write(tmp_path, "a.png", size=(4, 5))
+    write(tmp_path, "b_map.png", "b_pred.png", "d.png", "d.jpg")
+    (tmp_path / "e.png").write_bytes(b"<html>")
+    sizes = SIZES | {"c": (1, 1), "d": (4, 6), "e": (4, 6)}
+    with pytest.raises(SourceError) as caught:
+        find_maps(tmp_path, sizes, scored_at=3)
+    text = str(caught.value)
+    assert "cannot be scored" in text
+    assert "1 of 5 maps are missing: c" in text
+    assert "b could be b_map, b_pred" in text
+    assert "has d.jpg, d.png for one image" in text
+    assert "a.png has 4 × 5 pixels; its image has 4 × 6, and 3 × 3 are scored" in text
+    assert "e.png: a web page" in text
+
+
+def test_maps_of_another_size_are_resized_only_where_it_was_asked_for(tmp_path: Path):
+    write(tmp_path, "a.png", "b.png", size=(8, 8))
+    with pytest.raises(SourceError, match=r"a\.png has 8 × 8 pixels; its image has 4 × 6: save it"):
+        find_maps(tmp_path, SIZES)
+    assert len(find_maps(tmp_path, SIZES, resize=True)[0]) == 2
+    assert len(find_maps(tmp_path, SIZES, scored_at=8)[0]) == 2
+
+
+def test_a_wrong_folder_says_what_is_in_it(tmp_path: Path):
+    with pytest.raises(SourceError, match="it is not a folder"):
+        find_maps(tmp_path / "absent", SIZES)
+    write(tmp_path, "x.png")
+    with pytest.raises(
+        SourceError, match=r"no map in .* has the name of an image:\n- images are called a, b\n- .*x\.png"
+    ):
+        find_maps(tmp_path, SIZES)
