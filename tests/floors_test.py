@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the highest floor to the lowest. A module imports from floors below and from its right on its own floor.
 FLOORS = (
-    ("train", "evaluate", "__main__", "cli"),
+    ("ablations", "train", "evaluate", "__main__", "cli"),
     ("loop", "results", "difficulty", "evaluation", "training", "initial", "journal", "detect", "report", "export"),
     ("checkpoints", "weights", "data", "builders", "pretrained"),
     ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
@@ -25,7 +25,7 @@ ROOMS = {
     "grain": {"data"},
     "orbax": {"checkpoints"},
     "matplotlib": {"report"},
-    "absl.flags": {"train", "evaluate"},
+    "absl.flags": {"ablations", "train", "evaluate"},
     "datasets": set(),
 }
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "base", "misc"}

@@ -1,0 +1,96 @@
+import dataclasses
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import CONFIG
+
+from btbnet_jax import ablations
+from btbnet_jax.ablations import ROWS, configured, run_ablations, write_table
+from btbnet_jax.loop import Schedule
+
+ROW = "3S without RRNet"
+ONE_STREAM = dataclasses.replace(CONFIG, steps=2)
+
+
+@pytest.fixture
+def rows_of_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows with the scales of the small network, which is compiled anyway."""
+    monkeypatch.setitem(ROWS, "3S", lambda network: network)
+    monkeypatch.setitem(ROWS, ROW, lambda network: dataclasses.replace(network, use_rrnet=False))
+
+
+def test_the_rows_are_the_paper_s():
+    networks = {row: change(CONFIG.network) for row, change in ROWS.items()}
+    half = Fraction(1, 2)
+    assert networks["4S"].scales == (half, half * 4 / 5, half * 3 / 5, half * 2 / 5)
+    assert [len(networks[f"{n}S"].scales) for n in (1, 2, 3)] == [1, 2, 3]
+    assert not networks["3S without RRNet"].use_rrnet
+    assert not networks["3S without FNet"].use_fnet
+    assert networks["3S, shared streams"].share_streams
+    assert [networks[f"3S, {n} steps"].num_steps for n in (1, 6)] == [1, 6]
+
+
+def test_all_rows_have_one_budget_and_seeds_of_their_own():
+    configs = [configured(CONFIG, row, seed) for row in ROWS for seed in (0, 1)]
+    assert {(config.steps, config.optimiser, config.network.width) for config in configs} == {
+        (CONFIG.steps, CONFIG.optimiser, CONFIG.network.width)
+    }
+    assert {(config.seed, config.data.seed) for config in configs} == {(0, 0), (1, 1)}
+
+
+@pytest.mark.usefixtures("rows_of_one_stream")
+def test_finished_runs_are_not_trained_again_and_the_table_grows(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trained: list[Path] = []
+    train = ablations.train
+    monkeypatch.setattr(
+        ablations, "train", lambda config, **rest: trained.append(rest["run_dir"]) or train(config, **rest)
+    )
+    options: dict[str, Any] = {
+        "rows": ["3S", ROW],
+        "data_dir": small_data,
+        "folder": tmp_path,
+        "schedule": Schedule(log_every=1),
+    }
+    first = list(run_ablations(ONE_STREAM, num_seeds=1, **options))
+    assert [(progress.row, progress.seed) for progress in first] == [("3S", 0), (ROW, 0)]
+    assert "| 3S | 1 |" in first[0].table
+    assert ROW not in first[0].table
+    assert f"| {ROW} | 1 |" in first[1].table
+    assert "| 3S, 6 steps when used | 1 |" in first[1].table
+    saved = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/2/*")}
+    again = list(run_ablations(ONE_STREAM, num_seeds=1, **options))
+    assert again[-1].table == first[-1].table == (tmp_path / "ablations.md").read_text()
+    assert saved == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/2/*")}
+
+
+@pytest.mark.usefixtures("rows_of_one_stream")
+def test_as_many_steps_as_it_was_trained_with_score_as_after_training(small_data: Path, tmp_path: Path):
+    list(run_ablations(ONE_STREAM, rows=["3S"], num_seeds=1, data_dir=small_data, folder=tmp_path, schedule=Schedule()))
+    values = json.loads((tmp_path / "ablations.json").read_text())
+    assert values["3S, 2 steps when used"][0]["mae"] == pytest.approx(values["3S"][0]["mae"], rel=1e-5)
+    assert values["3S, 0 steps when used"] != values["3S, 2 steps when used"]
+
+
+def test_the_table_has_means_with_standard_errors_of_finished_runs_alone(tmp_path: Path):
+    for seed, (step, figure) in enumerate(((6, 0.5), (6, 0.7), (3, 0.9))):
+        run = tmp_path / "3S" / f"seed{seed}"
+        run.mkdir(parents=True)
+        (run / "config.json").write_text(json.dumps(CONFIG.to_json()))
+        (run / "validation.csv").write_text(f"step,mae,adaptive,max_of_mean\n{step},{figure},{figure},1\n")
+    text = write_table(tmp_path, ["3S", "4S"], 4)
+    assert "| 3S | 2 | 0.600 ± 0.100 | 0.600 ± 0.100 | 1.000 ± 0.000 |" in text
+    assert "4S" not in text
+
+
+def test_a_row_that_does_not_exist_and_a_run_without_validation_are_refused(tmp_path: Path):
+    options: dict[str, Any] = {"num_seeds": 1, "data_dir": tmp_path, "folder": tmp_path, "schedule": Schedule()}
+    with pytest.raises(ValueError, match="no row 5S; there are 1S, 2S"):
+        next(run_ablations(CONFIG, rows=["5S"], **options))
+    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, validation="none"))
+    with pytest.raises(ValueError, match="hold some out"):
+        next(run_ablations(config, rows=["3S"], **options))
