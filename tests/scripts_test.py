@@ -66,7 +66,8 @@ def test_the_command_evaluates_the_images_that_the_run_held_out(runs: Runs, smal
     for method in ("BTBNet", "all_blurred", "all_in_focus", "laplacian_variance"):
         assert f"{method} " in output
     held_out = hold_out(Examples(small_data, "pairs/small", "train"), "2")[1]
-    assert [row["image"] for row in table(tmp_path / "images.csv")] == [held_out.name(index) for index in range(2)]
+    images = [row["image"] for row in table(tmp_path / "images.csv") if row["method"] == "BTBNet"]
+    assert images == [held_out.name(index) for index in range(2)]
     values = json.loads((tmp_path / "results.json").read_text())
     assert values["params_sha256"] == read(find(runs.interrupted)[0]).digests["average"]
     assert (values["config"], values["flags"]) == (CONFIG.to_json(), arguments)
