@@ -69,8 +69,8 @@ def test_the_command_evaluates_the_images_that_the_run_held_out(runs: Runs, smal
     images = [row["image"] for row in table(tmp_path / "images.csv") if row["method"] == "BTBNet"]
     assert images == [held_out.name(index) for index in range(2)]
     values = json.loads((tmp_path / "results.json").read_text())
-    assert values["params_sha256"] == read(find(runs.interrupted)[0]).digests["average"]
-    assert (values["config"], values["flags"]) == (CONFIG.to_json(), arguments)
+    assert values["params_sha256"] == {"BTBNet": read(find(runs.interrupted)[0]).digests["average"]}
+    assert (values["configs"], values["flags"]) == ({"BTBNet": CONFIG.to_json()}, arguments)
     # The run itself has scored the same checkpoint on the same images.
     (scored,) = [row for row in table(runs.interrupted / "validation.csv") if row["step"] == find(runs.whole)[0].name]
     for protocol in ("mae", "adaptive", "max_of_mean"):
