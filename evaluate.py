@@ -18,7 +18,7 @@ from btbnet_jax.evaluation import Method, baseline_method, count_levels, maps_me
 from btbnet_jax.initial import Trained, load_trained
 from btbnet_jax.maps import find_maps
 from btbnet_jax.report import print_table
-from btbnet_jax.sources.checks import Findings, SourceError, check_pairs
+from btbnet_jax.sources.checks import SourceError, check_pairs
 from btbnet_jax.sources.pairs import find_masks, find_pairs
 
 ALL_BASELINES = {baseline.__name__: baseline for baseline in BASELINES + CLASSICAL}
@@ -76,11 +76,11 @@ def evaluate() -> None:
     examples = _examples(name, runs)
     size = config.data.size if SIZE.value is None else SIZE.value
     methods = _methods(runs, examples, size)
+    scored = methods | _baselines()
     output, subject = Path(OUTPUT.value), next(iter(methods))
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
 
     batch_size, threads = BATCH_SIZE.value if size else 1, THREADS.value
-    scored = methods | _baselines()
     counts = count_levels(scored, examples, size=size, batch_size=batch_size, threads=threads)
     if MASK_THRESHOLD.value is not None:
         counts = {label: one.binarise_masks(MASK_THRESHOLD.value) for label, one in counts.items()}
@@ -162,7 +162,7 @@ def _examples_of_folders(masks: Path, focus_is_white: bool) -> Examples:
     if IMAGES.value:
         findings = find_pairs(Path(IMAGES.value), masks, focus_is_white=focus_is_white)
     else:
-        findings: Findings = find_masks(masks, focus_is_white=focus_is_white)
+        findings = find_masks(masks, focus_is_white=focus_is_white)
     pairs = [pair for split in findings.splits.values() for pair in split]
     if problems := findings.problems or check_pairs(pairs):
         raise SourceError(f"{masks} cannot be scored by", problems)

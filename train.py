@@ -1,6 +1,7 @@
 """Trains BTBNet: `python train.py --flagfile=configs/cpu_small.flags`, see README.md."""
 
 import sys
+from collections.abc import Callable
 
 from absl import app, flags, logging
 
@@ -107,27 +108,41 @@ def config_from_flags() -> TrainConfig:
     )
 
 
-def main(arguments: list[str]) -> None:
-    """Trains as the flags say; what a user can mend ends in a message and exit status 1."""
+def schedule_from_flags() -> Schedule:
+    """Returns when the loop does what; a value that is no good raises ValueError."""
+    return Schedule(log_every=LOG_EVERY.value, evaluate_every=EVALUATE_EVERY.value, save_every=SAVE_EVERY.value)
+
+
+def run_script(name: str, arguments: list[str], action: Callable[[], object]) -> None:
+    """Runs `action`, which trains; a stop has the status of its signal, what a user can mend is a message and 1."""
     if flags.FLAGS.verbosity == logging.INFO:  # the default of absl, by which Orbax reports every file that it writes
         logging.set_verbosity(logging.WARNING)
     try:
         if arguments[1:]:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
-        schedule = Schedule(log_every=LOG_EVERY.value, evaluate_every=EVALUATE_EVERY.value, save_every=SAVE_EVERY.value)
-        train(
-            config_from_flags(),
-            data_dir=DATA_DIR.value,
-            run_dir=RUN_DIR.value,
-            schedule=schedule,
-            resume=RESUME.value,
-            num_devices=DEVICES.value,
-        )
+        action()
     except Stopped as stopped:
         print(stopped)
         sys.exit(128 + stopped.signal_number)
     except (ValueError, OSError, ImportError, FloatingPointError, RuntimeError) as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit(f"{name}: {error}")
+
+
+def train_once() -> None:
+    """Trains as the flags say."""
+    train(
+        config_from_flags(),
+        data_dir=DATA_DIR.value,
+        run_dir=RUN_DIR.value,
+        schedule=schedule_from_flags(),
+        resume=RESUME.value,
+        num_devices=DEVICES.value,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """Trains one network."""
+    run_script("train.py", arguments, train_once)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from btbnet_jax import evaluation, metrics, report
 from btbnet_jax.config import NetworkConfig, TrainConfig, paper_scales
 from btbnet_jax.data import Examples, hold_out
-from btbnet_jax.initial import Trained, load_trained
+from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule, train
 
 PROTOCOLS = ("mae", "adaptive", "max_of_mean")
@@ -156,7 +156,7 @@ def _score_inference_steps(config: TrainConfig, run_dir: Path, data_dir: Path | 
     if path.exists():
         return
     examples = hold_out(Examples(data_dir, config.data.name, config.data.split), config.data.validation)[1]
-    trained: Trained = load_trained(run_dir / "checkpoints" / str(config.steps))
+    trained = load_trained(run_dir / "checkpoints" / str(config.steps))
     scores = {}
     for steps in INFERENCE_STEPS:
         network = dataclasses.replace(trained.config.network, num_steps=steps)

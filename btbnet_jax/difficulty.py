@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from btbnet_jax.baselines.windows import extended, grey
 from btbnet_jax.data import Examples, ordered_batches
-from btbnet_jax.histograms import LevelCounts, merge
+from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.metrics import Protocol
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.types import Images, Maps, Valid
@@ -76,15 +76,14 @@ def breakdown(
     """
     if len(measures.focus_share) < 3:
         raise ValueError(f"thirds need three images or more, not {len(measures.focus_share)}")
-    images = {name: one.split() for name, one in counts.items()}
+    numbers = {name: {protocol: protocol.of_images(one) for protocol in protocols} for name, one in counts.items()}
     rows: list[dict[str, str | float]] = []
     for measure, values in measures._asdict().items():
         for third, chosen in zip(
             ("low", "middle", "high"), np.array_split(np.argsort(values, kind="stable"), 3), strict=True
         ):
             bounds = f"{values[chosen].min():.3f} to {values[chosen].max():.3f}"
-            for name, own in images.items():
-                some = merge(own[index] for index in chosen)
-                figures = {protocol.__name__: protocol(some) for protocol in protocols}
+            for name, own in numbers.items():
+                figures = {protocol.__name__: protocol.figure(some[chosen]) for protocol, some in own.items()}
                 rows.append({"measure": measure, "third": third, "values": bounds, "method": name, **figures})
     return rows

@@ -45,7 +45,8 @@ def interval(
       weights: from `resamplings`.
       level: share of the resampled figures inside the interval.
     """
-    return _interval(protocol(counts), protocol.of_mean(weights @ protocol.of_images(counts)), level)
+    numbers = protocol.of_images(counts)
+    return _interval(protocol.figure(numbers), protocol.of_mean(weights @ numbers), level)
 
 
 def difference_interval(
@@ -66,8 +67,10 @@ def difference_interval(
     """
     if first.names != second.names:
         raise ValueError("a difference needs the figures of the same images, in the same order")
-    figures = [protocol.of_mean(weights @ protocol.of_images(counts)) for counts in (first, second)]
-    return _interval(protocol(first) - protocol(second), figures[0] - figures[1], level)
+    numbers = [protocol.of_images(counts) for counts in (first, second)]
+    figure, other = map(protocol.figure, numbers)
+    resampled, others = (protocol.of_mean(weights @ one) for one in numbers)
+    return _interval(figure - other, resampled - others, level)
 
 
 def _interval(figure: float, resampled: Float[ndarray, " r"], level: float) -> Interval:

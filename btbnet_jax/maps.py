@@ -6,7 +6,7 @@ from pathlib import Path
 from btbnet_jax.images import ImageError, image_size
 from btbnet_jax.sources.checks import SourceError, listed
 from btbnet_jax.sources.folders import ambiguous_names, contents, images_by_stem
-from btbnet_jax.sources.names import bare_name
+from btbnet_jax.sources.names import candidates
 
 Size = tuple[int, int]
 
@@ -31,10 +31,7 @@ def find_maps(
     if not folder.is_dir():
         raise SourceError(f"no maps in {folder}", ["it is not a folder"])
     stems = images_by_stem(folder)
-    by_name: dict[str, list[str]] = {}
-    for stem in stems:
-        by_name.setdefault(bare_name(stem), []).append(stem)
-    found = {name: [name] if name in stems else by_name.get(name) or by_name.get(bare_name(name), []) for name in sizes}
+    found = candidates(sizes, stems)
     missing = [name for name, of in found.items() if not of]
     if len(missing) == len(found):
         raise SourceError(

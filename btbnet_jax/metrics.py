@@ -49,7 +49,11 @@ class Protocol:
         Raises:
           ValueError: no image.
         """
-        return float(self.of_mean(_of_images(self.of_images(counts)).mean(axis=0, keepdims=True))[0])
+        return self.figure(self.of_images(counts))
+
+    def figure(self, numbers: Float[ndarray, "i k"]) -> float:
+        """Returns the figure of the images that `of_images` gave these numbers for, one image or more."""
+        return float(self.of_mean(_of_images(numbers).mean(axis=0, keepdims=True))[0])
 
 
 class _Tally(NamedTuple):
@@ -128,19 +132,9 @@ def adaptive_pooled(counts: LevelCounts) -> _Tally:
     return _tally(counts, predicted=predicted, positive=positive)
 
 
-def _precision_and_recall(counts: LevelCounts) -> Float[ndarray, "i 512"]:
-    """Of each image at all 256 thresholds on the map; positive: in focus, g > 0.5."""
-    tally = _tally_at_every_level(counts, positive=counts.mask_level > 127.5)
-    return np.concatenate([tally.precision(), tally.recall()], axis=1)
-
-
-def _peak(means: Float[ndarray, "r 512"]) -> Float[ndarray, " r"]:
-    return _f_measure(means[:, :256], means[:, 256:]).max(axis=1)
-
-
 def _peak_of_mean(of_images: Callable[[LevelCounts], Float[ndarray, "i 512"]]) -> Protocol:
-    """The protocol whose figure is the peak of the averaged precision-recall curve."""
-    return Protocol(of_images, _peak)
+    """The protocol whose figure is the peak of the averaged precision (first half) and recall."""
+    return Protocol(of_images, lambda means: _f_measure(means[:, :256], means[:, 256:]).max(axis=1))
 
 
 @_peak_of_mean
@@ -151,7 +145,8 @@ def max_of_mean(counts: LevelCounts) -> Float[ndarray, "i 512"]:
 
     Source: https://github.com/ChangTang/BR2Net, and the usual precision-recall curve.
     """
-    return _precision_and_recall(counts)
+    tally = _tally_at_every_level(counts, positive=counts.mask_level > 127.5)
+    return np.concatenate([tally.precision(), tally.recall()], axis=1)
 
 
 @_averaged
@@ -254,7 +249,7 @@ def curve(counts: LevelCounts) -> Curve:
     Raises:
       ValueError: no image.
     """
-    precision, recall = np.split(_of_images(_precision_and_recall(counts)).mean(axis=0), 2)
+    precision, recall = np.split(_of_images(max_of_mean.of_images(counts)).mean(axis=0), 2)
     return Curve(np.arange(256) / 255, precision, recall, _f_measure(precision, recall))
 
 

@@ -45,11 +45,14 @@ def write_results(
     folder.mkdir(parents=True, exist_ok=True)
     num_images = len(counts[subject].names)
     weights = resamplings(num_images)
-    rows = [{"method": name} | metrics.scores(one) for name, one in counts.items()]
     intervals = {
         name: {protocol.__name__: interval(protocol, one, weights) for protocol in metrics.PROTOCOLS}
         for name, one in counts.items()
     }
+    rows = [
+        {"method": name} | {protocol: one.figure for protocol, one in of_method.items()}
+        for name, of_method in intervals.items()
+    ]
     differences = {
         name: {
             protocol.__name__: difference_interval(protocol, counts[subject], one, weights)
@@ -72,8 +75,8 @@ def write_results(
     values = {
         "subject": subject,
         "scores": rows,
-        "intervals": _without_figures(intervals),
-        "differences": _without_figures(differences),
+        "intervals": _plain(intervals),
+        "differences": _plain(differences),
         "breakdown": hard,
         **details,
         "num_images": num_images,
@@ -91,7 +94,7 @@ def _write_intervals(path: Path, intervals: Mapping[str, Mapping[str, Interval]]
     path.write_text(report.markdown_table(rows, list(rows[0])))
 
 
-def _without_figures(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, dict[str, float]]]:
+def _plain(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, dict[str, float]]]:
     return {
         name: {protocol: one._asdict() for protocol, one in of_method.items()} for name, of_method in intervals.items()
     }
@@ -99,11 +102,15 @@ def _without_figures(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[st
 
 def _write_images(path: Path, counts: Mapping[str, LevelCounts], measures: Difficulty | None) -> None:
     """A line for each image and method, with the figures of all protocols for that image alone."""
+    of_images = {} if measures is None else measures._asdict()
     rows: list[dict[str, str | float]] = []
     for name, one in counts.items():
-        for index, image in enumerate(one.split()):
-            of_image = {} if measures is None else {key: float(v[index]) for key, v in measures._asdict().items()}
-            rows.append({"image": image.names[0], "method": name} | metrics.scores(image) | of_image)
+        figures = {protocol.__name__: protocol.of_mean(protocol.of_images(one)) for protocol in metrics.PROTOCOLS}
+        columns = figures | of_images
+        rows += [
+            {"image": image, "method": name} | {column: float(values[index]) for column, values in columns.items()}
+            for index, image in enumerate(one.names)
+        ]
     report.write_csv(path, rows, list(rows[0]))
 
 

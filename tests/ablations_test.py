@@ -55,6 +55,7 @@ def test_finished_runs_are_not_trained_again_and_the_table_grows(small_data: Pat
     assert f"| {ROW} | 1 |" in first[1].table
     assert "| 3S, 6 steps when used | 1 |" in first[1].table
     saved = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/2/*")}
+    assert saved
     again = list(run_ablations(ONE_STREAM, num_seeds=1, **options))
     assert again[-1].table == first[-1].table == (tmp_path / "ablations.md").read_text()
     assert saved == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/2/*")}

@@ -1,7 +1,5 @@
 """HiFST: sharpness by sorted high frequencies of the gradient (Golestaneh and Karam 2017)."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -135,7 +133,6 @@ def _domain_transform(
     return values
 
 
-@partial(jax.jit, static_argnames="axis")
 def _recursive(values: Values, feedback: Values, axis: int) -> Values:
     """Each value drawn to the one before it, then to the one after it, as strongly as `feedback` says."""
 

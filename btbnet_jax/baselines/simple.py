@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from btbnet_jax.baselines.windows import Values, grey, window_sum
+from btbnet_jax.baselines.windows import Values, extended, grey, window_sum
 from btbnet_jax.types import Images, Maps, Valid
 
 
@@ -48,13 +48,12 @@ Baseline = Callable[[Images, Valid], Maps]
 
 
 def _laplacian(values: Values, valid: Valid) -> Values:
-    """The sum of the differences to the four neighbours, as far as they are valid."""
-    padded, padded_valid = (jnp.pad(array, ((0, 0), (1, 1), (1, 1), (0, 0))) for array in (values, valid))
+    """The sum of the differences to the four neighbours, outside the image to the nearest pixel of it."""
+    padded = extended(values, valid, 1, "nearest")
     height, width = values.shape[1:3]
     laplacian = jnp.zeros_like(values)
     for row, column in ((0, 1), (1, 0), (1, 2), (2, 1)):
-        window = (slice(None), slice(row, row + height), slice(column, column + width))
-        laplacian += jnp.where(padded_valid[window], padded[window] - values, 0)
+        laplacian += padded[:, row : row + height, column : column + width] - values
     return jnp.where(valid, laplacian, 0)
 
 

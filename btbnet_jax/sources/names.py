@@ -1,6 +1,7 @@
 """Lists of names: one example's name a line."""
 
 import re
+from collections.abc import Collection, Iterable
 from importlib import resources
 from pathlib import Path
 
@@ -38,6 +39,14 @@ _WORD_AROUND = re.compile(rf"^(?:{_WORDS})[-_. ]|[-_. ](?:{_WORDS}|{_LAST_WORDS}
 def bare_name(stem: str) -> str:
     """Returns the name of a file without a word like ``_mask``, ``gt-`` or ``_FinalMap`` that says what it holds."""
     return _WORD_AROUND.sub("", stem)
+
+
+def candidates(names: Iterable[str], stems: Collection[str]) -> dict[str, list[str]]:
+    """Returns for each name the stems of files that could be of it: its own, else those with its bare name."""
+    by_name: dict[str, list[str]] = {}
+    for stem in stems:
+        by_name.setdefault(bare_name(stem), []).append(stem)
+    return {name: [name] if name in stems else by_name.get(name) or by_name.get(bare_name(name), []) for name in names}
 
 
 def _without_suffix(line: str) -> str:

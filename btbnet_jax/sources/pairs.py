@@ -9,7 +9,7 @@ from pathlib import Path
 
 from btbnet_jax.sources.checks import Findings, Pair, listed
 from btbnet_jax.sources.folders import ambiguous_names, contents, images_by_stem
-from btbnet_jax.sources.names import bare_name, read_names
+from btbnet_jax.sources.names import bare_name, candidates, read_names
 
 HOW_TO_GET = (
     "give one folder of images and one of masks with the same names (in one folder, call them images/ and masks/), "
@@ -43,18 +43,10 @@ def find_pairs(
     findings = Findings()
     if images == masks:
         findings.problems.append(f"images and masks are the same folder, {images}: give two")
-    by_stem = {}
-    for folder in (images, masks):
-        if not folder.is_dir():
-            findings.problems.append(f"{folder} is not a folder")
-        elif not (found := images_by_stem(folder)):
-            findings.problems.append(f"no image in {folder}: {contents(folder)}")
-        else:
-            findings.problems += ambiguous_names(found)
-            by_stem[folder] = {stem: paths[0] for stem, paths in found.items()}
+    image_files, mask_files = (_files(folder, findings) for folder in (images, masks))
     if findings.problems:
         return findings
-    pairs = _matched(by_stem[images], by_stem[masks], focus_is_white, findings)
+    pairs = _matched(image_files, mask_files, focus_is_white, findings)
     _split(pairs, train_names, test_names, findings)
     return findings
 
@@ -67,27 +59,28 @@ def find_masks(masks: Path, *, focus_is_white: bool) -> Findings:
       focus_is_white: their polarity.
     """
     findings = Findings()
-    if not masks.is_dir():
-        findings.problems.append(f"{masks} is not a folder")
-    elif not (found := images_by_stem(masks)):
-        findings.problems.append(f"no image in {masks}: {contents(masks)}")
-    else:
-        findings.problems += ambiguous_names(found)
-        pairs = [Pair(bare_name(stem), paths[0], paths[0], focus_is_white) for stem, paths in found.items()]
-        findings.splits = {"train": pairs}
+    files = _files(masks, findings)
+    findings.splits = {"train": [Pair(bare_name(stem), path, path, focus_is_white) for stem, path in files.items()]}
     return findings
+
+
+def _files(folder: Path, findings: Findings) -> dict[str, Path]:
+    """The image files of a folder by their stems; what is wrong with it becomes a problem."""
+    if not folder.is_dir():
+        findings.problems.append(f"{folder} is not a folder")
+        return {}
+    found = images_by_stem(folder)
+    findings.problems += ambiguous_names(found) if found else [f"no image in {folder}: {contents(folder)}"]
+    return {stem: paths[0] for stem, paths in found.items()}
 
 
 def _matched(
     images: Mapping[str, Path], masks: Mapping[str, Path], focus_is_white: bool, findings: Findings
 ) -> dict[str, Pair]:
     """Pairs by the name of the image; images and masks that stay alone become problems."""
-    bare_masks: dict[str, list[str]] = {}
-    for stem in masks:
-        bare_masks.setdefault(bare_name(stem), []).append(stem)
     pairs, without_mask, used = {}, [], set()
-    for stem, image in images.items():
-        of = [stem] if stem in masks else bare_masks.get(stem) or bare_masks.get(bare_name(stem), [])
+    for stem, of in candidates(images, masks).items():
+        image = images[stem]
         if len(of) == 1:
             pairs[stem] = Pair(stem, image, masks[of[0]], focus_is_white)
         elif of:
