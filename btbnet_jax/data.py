@@ -15,16 +15,15 @@ from jaxtyping import Int32, UInt8
 from numpy import ndarray
 
 from btbnet_jax import builders
+from btbnet_jax.augment import NUM_VERSIONS, crop_start, orient
 from btbnet_jax.config import DataConfig
-from btbnet_jax.images import encode_png, image_size, read_image, read_mask, resize_image, rotate_45
+from btbnet_jax.images import encode_png, image_size, read_image, read_mask, resize_image
 from btbnet_jax.sources import shi, simulated
 from btbnet_jax.sources.checks import Pair
 from btbnet_jax.types import HostImage, HostMap
 
 BUCKET = 64
 """Images of their own sizes are padded to multiples of this, so that few shapes are compiled."""
-
-NUM_VERSIONS = {"none": 1, "right_angles": 8, "paper": 16}
 
 
 class Batch(NamedTuple):
@@ -183,7 +182,7 @@ def train_batches(
         image, mask = _resized(*examples[example], config.size)
         image, mask = (orient(array, version, of=versions) for array in (image, mask))
         if config.crop:
-            top, left = (int(rng.integers(max(0, n - config.crop) + 1)) for n in image.shape[:2])
+            top, left = (crop_start(n, config.crop, rng) for n in image.shape[:2])
             window = np.s_[top : top + config.crop, left : left + config.crop]
             image, mask = image[window], mask[window]
         side = config.crop or config.size
@@ -194,26 +193,6 @@ def train_batches(
     # Dropped or not, there is no remainder; but Grain cannot count the batches of 1 image otherwise.
     dataset = dataset.batch(config.batch_size // num_processes, drop_remainder=True)[start:]
     return iter(dataset.to_iter_dataset(_read_options(config.threads)))
-
-
-def orient(array: UInt8[ndarray, "..."], version: int, *, of: int) -> UInt8[ndarray, "..."]:
-    """Returns one of the orientations of an image or mask.
-
-    Source: the paper, training: 8 rotations, each mirrored and not, 16 versions of an image.
-    Assumption: rotations by multiples of 45°.  The odd ones keep the largest inscribed square, so that no
-      filled corner ever looks like an edge of blur.
-
-    Args:
-      array: image or mask.
-      version: 0 to `of` - 1; version 0 is the image itself, and the odd ones are mirrored.
-      of: 1 for no augmentation, 8 for right angles, 16 for the paper's.
-    """
-    turns, mirrored = divmod(version, 2)
-    quarters, eighth = divmod(turns, of // 8) if of >= 8 else (0, 0)
-    if eighth:
-        array = rotate_45(array)
-    array = np.rot90(array, quarters)
-    return array[:, ::-1] if mirrored else array
 
 
 def ordered_batches(

@@ -7,9 +7,10 @@ import pytest
 from raw_sets import noise
 from small_sets import build_pairs, half_in_focus
 
+from btbnet_jax.augment import orient
 from btbnet_jax.builders import BuildError, SimulatedBuilder, build
 from btbnet_jax.config import DataConfig
-from btbnet_jax.data import Batch, Examples, hold_out, ordered_batches, orient, train_batches
+from btbnet_jax.data import Batch, Examples, hold_out, ordered_batches, train_batches
 from btbnet_jax.images import resize_image, write_png
 from btbnet_jax.sources import shi
 
@@ -114,41 +115,6 @@ def _epochs(batches: Iterator[Batch], length: int) -> tuple[list[Batch], list[Ba
 def _true_image(batch: Batch) -> np.ndarray:
     height, width = batch.size[0]
     return batch.image[0, :height, :width]
-
-
-def test_right_angles_make_the_eight_arrangements_of_a_square():
-    expected = ["12 34", "21 43", "24 13", "42 31", "43 21", "34 12", "31 42", "13 24"]
-    square = np.array([[1, 2], [3, 4]], np.uint8)
-    turned = [orient(square, version, of=8) for version in range(8)]
-    assert [" ".join("".join(map(str, row)) for row in array.tolist()) for array in turned] == expected
-
-
-def test_version_0_is_the_image_itself(small: Examples):
-    image = small[0][0]
-    for of in (1, 8, 16):
-        np.testing.assert_array_equal(orient(image, 0, of=of), image)
-
-
-def test_the_papers_orientations_turn_by_multiples_of_45_degrees_and_mirror():
-    rows, columns = np.mgrid[:40, :40] - 19.5
-    spot = (255 * np.exp(-((rows + 4) ** 2 + (columns - 7) ** 2) / 8)).astype(np.uint8)  # to the right, above
-    angles = []
-    for version in range(16):
-        turned = orient(spot, version, of=16).astype(float)
-        middle = (turned.shape[0] - 1) / 2
-        y, x = (np.mgrid[: turned.shape[0], : turned.shape[1]] * turned).sum(axis=(1, 2)) / turned.sum() - middle
-        angles.append(np.degrees(np.arctan2(-y, x)))
-    start = np.degrees(np.arctan2(4, 7))
-    expected = [angle for turn in range(8) for angle in (start + 45 * turn, 180 - start - 45 * turn)]
-    np.testing.assert_allclose((np.array(angles) - expected + 180) % 360 - 180, 0, atol=1)
-
-
-def test_no_orientation_shows_a_filled_corner():
-    for shape in ((24, 24, 3), (17, 30, 3), (17, 30), (5, 4)):
-        for version in range(16):
-            turned = orient(np.full(shape, 200, np.uint8), version, of=16)
-            assert turned.size
-            np.testing.assert_array_equal(turned, 200)
 
 
 @pytest.mark.parametrize("orientations", ["none", "right_angles", "paper"])

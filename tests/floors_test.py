@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("ablations", "train", "evaluate", "__main__", "cli"),
     ("loop", "results", "difficulty", "evaluation", "training", "initial", "journal", "detect", "report", "export"),
-    ("checkpoints", "weights", "data", "builders", "pretrained"),
+    ("checkpoints", "weights", "data", "augment", "builders", "pretrained"),
     ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
     ("images", "resize", "config", "types"),
 )
