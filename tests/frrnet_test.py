@@ -7,6 +7,7 @@ import pytest
 
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.network import FNet, RRNet
+from btbnet_jax.network.frrnet import passing_on
 from tests.reference_network import Params, apply, convolution, count, param_shapes, random_params, sigmoid
 
 CHANNELS = NetworkConfig(width=1 / 16).channels
@@ -46,6 +47,19 @@ def test_rrnet_has_the_papers_parameters():
     params = param_shapes(RRNet(), jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 4, 4, 3)))
     pairs = [(1 + 3, 64), (64, 128), (128, 64), (64, 1)]  # one map and the image
     assert count(params) == sum(9 * c_in * c_out + c_out for c_in, c_out in pairs) == 150_593
+
+
+def test_a_fresh_fnet_passes_on_the_mean_of_its_maps():
+    maps, images = (jnp.asarray(RNG.uniform(size=(2, 5, 6, c)), jnp.float32) for c in (3, 3))
+    fnet = FNet(NetworkConfig(width=1 / 4).channels)
+    params = passing_on(random_params(fnet, maps, images), 3)
+    last = params["conv4"]["kernel"]
+    alone = params | {"conv4": params["conv4"] | {"kernel": jnp.zeros_like(last).at[1, 1, 0].set(last[1, 1, 0])}}
+    for layer in (1, 2, 3):
+        alone[f"conv{layer}"] = alone[f"conv{layer}"] | {"bias": jnp.zeros_like(alone[f"conv{layer}"]["bias"])}
+    expected = 6 * (np.mean(maps, axis=-1, keepdims=True) - 0.5)
+    np.testing.assert_allclose(apply(fnet, alone, maps, images), expected, atol=1e-5)
+    assert (jnp.abs(last[:, :, 1:]) > 0).all(), "the other channels would never learn"
 
 
 def test_fnet_is_that_of_the_paper_in_numpy():

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from btbnet_jax.config import NetworkConfig, Normalisation
 from btbnet_jax.network.convolution import Convolution, he_deviation, zero_outside
-from btbnet_jax.network.frrnet import FNet, RRNet
+from btbnet_jax.network.frrnet import FNet, RRNet, passing_on
 from btbnet_jax.network.stream import Stream
 from btbnet_jax.resize import resize, scaled_size, valid_pixels
 from btbnet_jax.types import Images, Maps, Sizes, Valid
@@ -147,8 +147,9 @@ def logits_of_blend(
 def init_params(key: Array, config: NetworkConfig) -> dict[str, Any]:
     """Returns fresh parameters; they do not depend on the size of images or the number of steps.
 
-    The distribution is that of `BTBNet.init`.  All kernels are cut from one draw of random numbers, because
-    XLA takes a second or so to compile the generator of each, which makes a minute for three streams.
+    The distribution is that of `BTBNet.init`, but FNet and RRNet begin by passing maps on, see `passing_on`.  All
+    kernels are cut from one draw of random numbers, because XLA takes a second or so to compile the generator of
+    each, which makes a minute for three streams.
 
     Args:
       key: of the random numbers.
@@ -166,4 +167,9 @@ def init_params(key: Array, config: NetworkConfig) -> dict[str, Any]:
             for leaf, size, end in zip(leaves, sizes, ends, strict=True)
         ]
 
-    return jax.tree.unflatten(tree, cut(jax.random.normal(key, (ends[-1],))))
+    params = jax.tree.unflatten(tree, cut(jax.random.normal(key, (ends[-1],))))
+    if config.use_fnet:
+        params["fnet"] = passing_on(params["fnet"], len(config.scales))
+    if config.use_rrnet:
+        params["rrnet"] = {"step": passing_on(params["rrnet"]["step"], 1)}
+    return params
