@@ -32,6 +32,7 @@ LOSS = flags.DEFINE_enum("loss", _L.kind, ["cross_entropy", "mean_squared_error"
 ALPHAS = flags.DEFINE_list("stream_weights", ["1"], "α_n: one for all streams, or one for each.")
 FNET_WEIGHT = flags.DEFINE_float("fnet_weight", _L.fnet_weight, "Of the loss of FNet's map.")
 STEP_WEIGHT = flags.DEFINE_float("step_weight", _L.step_weight, "Of the loss of each recurrent step but the last.")
+OVERLAP_WEIGHT = flags.DEFINE_float("overlap_weight", _L.overlap_weight, "Of the final map's soft IoU.")
 
 DATA = flags.DEFINE_string("data", _D.name, "Data set: shi, dut, simulated/generated, pairs/NAME.")
 SPLIT = flags.DEFINE_string("split", _D.split, "Split to train on.")
@@ -43,12 +44,12 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", _D.batch_size, "Images of a step
 DATA_SEED = flags.DEFINE_integer("data_seed", _D.seed, "Of the order of the images and their augmentation.")
 THREADS = flags.DEFINE_integer("threads", _D.threads, "That read and decode; they change no result.")
 
-OPTIMISER = flags.DEFINE_enum("optimiser", _O.kind, ["adamw", "sgd"], "SGD has momentum.")
+OPTIMISER = flags.DEFINE_enum("optimiser", _O.kind, ["adamw", "sgd", "muon"], "SGD and Muon have momentum.")
 RATE = flags.DEFINE_float("learning_rate", _O.learning_rate, "At its peak.")
 TRUNK_FACTOR = flags.DEFINE_float("trunk_factor", _O.trunk_factor, "Times the learning rate, for the VGG16 trunks.")
 SCHEDULE = flags.DEFINE_enum("schedule", _O.schedule, ["constant", "cosine", "poly"], "Of the learning rate.")
 WARMUP = flags.DEFINE_integer("warmup_steps", _O.warmup_steps, "Of a linear rise of the learning rate from 0.")
-MOMENTUM = flags.DEFINE_float("momentum", _O.momentum, "Of SGD.")
+MOMENTUM = flags.DEFINE_float("momentum", _O.momentum, "Of SGD and Muon.")
 DECAY = flags.DEFINE_float("weight_decay", _O.weight_decay, "Of the kernels of convolutions.")
 CLIP = flags.DEFINE_float("clip_norm", _O.clip_norm, "Largest norm of the gradient; 0 for no limit.")
 EMA = flags.DEFINE_float("ema", _O.ema, "Decay of a moving average of the parameters; 0 for none.")
@@ -78,6 +79,7 @@ def config_from_flags() -> TrainConfig:
                 "stream_weights": [float(alpha) for alpha in ALPHAS.value],
                 "fnet_weight": FNET_WEIGHT.value,
                 "step_weight": STEP_WEIGHT.value,
+                "overlap_weight": OVERLAP_WEIGHT.value,
             },
             "data": {
                 "name": DATA.value,

@@ -130,16 +130,18 @@ class LossConfig(Config):
       fnet_weight: of FNet's map where RRNet follows; it is the final map otherwise.  Assumption: 0, no
         supervision of its own.
       step_weight: of each RRNet step before the last.  Assumption: 0.
+      overlap_weight: of the soft intersection over union of the final map.  Deviation: the paper has none, so 0.
     """
 
     kind: Literal["cross_entropy", "mean_squared_error"] = "cross_entropy"
     stream_weights: tuple[float, ...] = (1.0,)
     fnet_weight: float = 0.0
     step_weight: float = 0.0
+    overlap_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(*self.stream_weights, self.fnet_weight, self.step_weight, 0.0) < 0:
+        if min(*self.stream_weights, self.fnet_weight, self.step_weight, self.overlap_weight) < 0:
             raise ValueError(f"weights of a loss are 0 or more: {self}")
 
 
@@ -153,7 +155,7 @@ class DataConfig(Config):
       validation: "shi60" holds the committed 60 names out of the split; a number holds out that many
         images, the smallest by the sha256 of their names; "none" trains on all.
       size: height and width that images are resized to; 0 keeps their own.
-      crop: side of a random square crop, 0 for none.  It is cut after resizing.
+      crop: side of a random square crop, 0 for none.  It is cut after resizing, about a random pixel.
       orientations: "none", "right_angles" (8 versions), or "paper" (16: 8 rotations by 45° and flips).
       batch_size: images of one step, over all devices and processes.
       seed: of the order and of every random choice.
@@ -189,18 +191,19 @@ class OptimiserConfig(Config):
     """How parameters are updated.  Assumption: all of it; the paper states no optimiser.
 
     Attributes:
-      kind: "adamw", or "sgd" with momentum and L2 weight decay.
+      kind: "adamw", "sgd" with momentum and L2 weight decay, or "muon", which makes the updates of a kernel
+        orthogonal: for training from scratch, where it needs fewer steps.
       learning_rate: at its peak.
       trunk_factor: times the learning rate for the VGG16 trunks, below 1 where they are pretrained.
       schedule: of the rate after the warm-up: "constant", "cosine" to 0, or "poly" with power 0.9 to 0.
       warmup_steps: of a linear rise from 0.
-      momentum: of SGD.
+      momentum: of SGD and Muon.
       weight_decay: of convolution kernels; biases are left alone.
       clip_norm: largest norm of a whole gradient, 0 for no limit.
       ema: decay of a moving average of the parameters that is evaluated and kept, 0 for none.
     """
 
-    kind: Literal["adamw", "sgd"] = "adamw"
+    kind: Literal["adamw", "sgd", "muon"] = "adamw"
     learning_rate: float = 1e-4
     trunk_factor: float = 1.0
     schedule: Literal["constant", "cosine", "poly"] = "cosine"

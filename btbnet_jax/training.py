@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
@@ -60,7 +61,7 @@ def learning_rate(config: OptimiserConfig, steps: int) -> optax.Schedule:
 
 
 def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
-    """Returns the optimiser: clipping, AdamW or SGD with decay of the kernels, and the trunks' own rate."""
+    """Returns the optimiser: clipping, AdamW, SGD or Muon with decay of the kernels, and the trunks' own rate."""
 
     def kernels(params: Params) -> Any:
         return jax.tree_util.tree_map_with_path(lambda path, _: _names(path)[-1] == "kernel", params)
@@ -72,6 +73,16 @@ def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransfo
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     if config.kind == "adamw":
         parts += [optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels)]
+    elif config.kind == "muon":
+        parts += [
+            optax.contrib.muon(
+                rate,
+                beta=config.momentum,
+                weight_decay=config.weight_decay,
+                muon_weight_dimension_numbers=_muon_axes,
+                consistent_rms=0.2,  # updates as long as those of AdamW, whose rates it can take
+            )
+        ]
     else:
         parts += [optax.add_decayed_weights(config.weight_decay, kernels), optax.sgd(rate, config.momentum)]
     if config.trunk_factor != 1:
@@ -146,6 +157,12 @@ def shared(batch: Batch, mesh: Mesh) -> Batch:
     """Returns the batch on the devices, each with its share; `batch` holds this process's part of it."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch)
+
+
+def _muon_axes(params: Params) -> Any:
+    """The axes of each kernel that are inputs and outputs; None, which means Adam, for biases and kernels to a map."""
+    axes = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+    return jax.tree.map(lambda leaf: axes if leaf.ndim == 4 and leaf.shape[-1] > 1 else None, params)
 
 
 def _names(path: Any) -> list[str]:

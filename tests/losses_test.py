@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from btbnet_jax.config import LossConfig
-from btbnet_jax.losses import Loss, cross_entropy, joint_loss, masked_mean, mean_squared_error
+from btbnet_jax.losses import Loss, cross_entropy, joint_loss, masked_mean, mean_squared_error, overlap_loss
 from btbnet_jax.network import Outputs
 from tests.reference_network import sigmoid
 
@@ -59,7 +59,7 @@ def test_mean_is_over_the_valid_pixels_of_the_whole_batch():
     assert masked_mean(values, valid) == (1 + 2 + 3 + 6) / 4
 
 
-@pytest.mark.parametrize("loss", [cross_entropy, mean_squared_error])
+@pytest.mark.parametrize("loss", [cross_entropy, mean_squared_error, overlap_loss])
 def test_padding_changes_neither_loss_nor_gradient(loss: Loss):
     value, gradient = jax.value_and_grad(loss)(*device(LOGITS, MASKS, VALID))
     garbage = device(np.where(VALID, LOGITS, np.nan), np.where(VALID, MASKS, 7), VALID)
@@ -69,11 +69,43 @@ def test_padding_changes_neither_loss_nor_gradient(loss: Loss):
     np.testing.assert_array_equal(np.asarray(gradient) != 0, VALID)
 
 
-@pytest.mark.parametrize("loss", [cross_entropy, mean_squared_error])
+@pytest.mark.parametrize("loss", [cross_entropy, mean_squared_error, overlap_loss])
 def test_a_batch_without_valid_pixels_costs_nothing_and_teaches_nothing(loss: Loss):
     value, gradient = jax.value_and_grad(loss)(*device(LOGITS, MASKS, np.zeros_like(VALID)))
     assert value == 0
     np.testing.assert_array_equal(gradient, np.zeros_like(LOGITS))
+
+
+def expected_overlap(logits: np.ndarray) -> float:
+    """By areas, image by image, in float64: those of both polarities, each with a hundredth of the image more."""
+    losses = []
+    for logit, mask, valid in zip(logits, MASKS, VALID, strict=True):
+        p, g = sigmoid(logit)[valid], mask[valid].astype(np.float64)
+        more = 0.01 * valid.sum()
+        parts = [((a * b).sum() + more) / ((a + b - a * b).sum() + more) for a, b in ((p, g), (1 - p, 1 - g))]
+        losses.append(1 - np.mean(parts))
+    return float(np.mean(losses))
+
+
+def test_overlap_is_that_of_the_areas_of_maps_and_masks():
+    np.testing.assert_allclose(overlap_loss(*device(LOGITS, MASKS, VALID)), expected_overlap(LOGITS), rtol=1e-5)
+
+
+@pytest.mark.parametrize("truth", [0.0, 1.0])
+def test_overlap_rewards_decisions_also_where_all_or_nothing_is_in_focus(truth: float):
+    masks, valid = jnp.full((1, 8, 8, 1), truth), jnp.ones((1, 8, 8, 1), bool)
+    decided, hedged, wrong = (
+        float(overlap_loss(jnp.full(masks.shape, logit * (2 * truth - 1)), masks, valid))
+        for logit in (20.0, 1.0, -20.0)
+    )
+    assert decided < 1e-6
+    assert decided < hedged < wrong
+    np.testing.assert_allclose(wrong, 1 - 0.01 / 1.01, rtol=1e-4)
+
+
+def test_a_map_is_as_good_as_its_negative_for_the_negative_mask():
+    logits, masks, valid = device(LOGITS, MASKS, VALID)
+    np.testing.assert_allclose(overlap_loss(-logits, 1 - masks, valid), overlap_loss(logits, masks, valid), rtol=1e-6)
 
 
 STREAMS = RNG.normal(size=(3, 2, 4, 5, 1)).astype(np.float32)
@@ -108,6 +140,13 @@ def test_maps_on_the_way_enter_with_weights_of_their_own():
     final, fused, *steps = (expected_loss("cross_entropy", logits) for logits in (STEPS[2], LOGITS, *STEPS[:2]))
     total, _ = joint(LossConfig(stream_weights=(0.0,), fnet_weight=0.25, step_weight=0.5))
     np.testing.assert_allclose(total, final + 0.25 * fused + 0.5 * sum(steps), rtol=1e-6)
+
+
+def test_the_overlap_of_the_final_map_enters_with_its_weight():
+    without, with_it = (joint(LossConfig(overlap_weight=weight)) for weight in (0.0, 0.5))
+    np.testing.assert_allclose(with_it[1]["overlap"], expected_overlap(STEPS[2]), rtol=1e-5)
+    np.testing.assert_allclose(with_it[0], without[0] + 0.5 * with_it[1]["overlap"], rtol=1e-6)
+    assert "overlap" not in without[1]
 
 
 def test_terms_are_named_and_not_weighted():

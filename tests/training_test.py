@@ -221,6 +221,27 @@ def test_the_first_step_of_adamw_is_as_long_as_its_rate_whatever_the_gradient():
     assert_close(found, expected, tolerance=1e-5)
 
 
+def test_the_updates_of_muon_are_orthogonal_and_as_long_as_those_of_adamw():
+    kernel = jax.random.normal(jax.random.key(0), (3, 3, 2, 4))
+    values = {"kernel": kernel, "map": kernel[..., :1], "bias": jnp.ones(4)}
+    gradient = jax.tree.map(lambda value: 1e-3 * value**3, values)
+    found = updated(values, [gradient], kind="muon", learning_rate=0.1, weight_decay=0.0)
+    update = np.reshape(found["kernel"] - kernel, (18, 4)) / 0.1
+    singular = np.linalg.svd(update, compute_uv=False)
+    assert singular.max() / singular.min() < 2.5  # of those of the gradient: 1e3 for this one cubed would stay
+    np.testing.assert_allclose(np.sqrt(np.mean(update**2)), 0.2, rtol=0.3)
+    for name in ("map", "bias"):  # which Adam takes, with Nesterov's momentum: whatever the gradient, as long
+        steps = (values[name] - found[name]) * jnp.sign(gradient[name])
+        np.testing.assert_allclose(steps, 0.1473684, rtol=1e-2)  # 0.1 (0.9 / (1 - 0.9²) + 0.1 / (1 - 0.9))
+
+
+def test_the_decay_of_muon_reaches_kernels_only():
+    values = {"kernel": jnp.ones((3, 3, 2, 4)), "bias": jnp.ones(4)}
+    found = updated(values, [jax.tree.map(jnp.zeros_like, values)], kind="muon", learning_rate=0.1, weight_decay=0.5)
+    np.testing.assert_allclose(found["kernel"], 1 - 0.1 * 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(found["bias"], values["bias"])
+
+
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
 def test_the_trunks_own_rate_scales_all_of_their_update_and_nothing_else(kind: str):
     values, gradient = parameters(), jax.tree.map(jnp.ones_like, parameters())
