@@ -179,6 +179,18 @@ def encode_png(array: UInt8[ndarray, "..."]) -> bytes:
     return buffer.getvalue()
 
 
+def encode_jpeg(image: HostImage, quality: int) -> bytes:
+    """Returns an image as JPEG.
+
+    Args:
+      image: RGB.
+      quality: 1 to 95, as Pillow and libjpeg count it.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
 def write_png(path: Path | str, array: UInt8[ndarray, "..."]) -> None:
     """Writes `encode_png(array)` to a file."""
     Path(path).write_bytes(encode_png(array))

@@ -25,7 +25,7 @@ from btbnet_jax.builders import (
 )
 from btbnet_jax.images import encode_png, read_image, read_mask, write_png
 from btbnet_jax.sources import generated, shi
-from btbnet_jax.sources.simulated import blurred_versions, version_name
+from btbnet_jax.sources.simulated import blurred_versions, source_name, version_name
 
 
 def jpeg(array: np.ndarray, **options) -> bytes:
@@ -102,7 +102,9 @@ def test_the_official_folders_register_with_tfds(built: Path):
     assert issubclass(datasets.shi.Builder, ShiBuilder)
     assert tfds.builder("shi", data_dir=built).info.splits["test"].num_examples == 100
     assert tfds.builder("dut", data_dir=built).info.splits["test"].num_examples == 500
-    assert list(datasets.simulated.Builder.builder_configs) == ["generated", "photographs", "photographs_on_the_fly"]
+    assert list(datasets.simulated.Builder.builder_configs) == [
+        *("generated", "photographs", "photographs_on_the_fly", "layered")
+    ]
     assert list(datasets.pairs.Builder.builder_configs) == ["focus_white", "focus_black"]
 
 
@@ -152,6 +154,19 @@ def test_simulated_photographs_are_the_same_bits_stored_or_on_the_fly(tmp_path: 
             np.testing.assert_array_equal(read_image(example["image"]), image)
             np.testing.assert_array_equal(read_mask(example["mask"]), truth)
     assert sources[0]["image"] == (photographs / "images" / "a.jpg").read_bytes()
+
+
+def test_layered_scenes_are_stored_as_jpeg_and_depend_on_the_photographs_alone(tmp_path: Path, photographs: Path):
+    for folder in ("one", "other"):
+        builder = SimulatedBuilder(data_dir=tmp_path / folder, config="layered")
+        assert build(builder, manual_dir=photographs) == {"train": 16}
+    one, other = (list(open_source(tmp_path / folder, "simulated/layered", "train")) for folder in ("one", "other"))
+    assert one == other
+    assert {source_name(example["name"]) for example in one} == {"a", "b"}
+    assert len({example["image"] for example in one}) == 16
+    for example in one:
+        assert example["image"].startswith(b"\xff\xd8")
+        assert read_image(example["image"]).shape[:2] == read_mask(example["mask"]).shape
 
 
 def test_photographs_come_out_of_archives_too(tmp_path: Path, photographs: Path):

@@ -1,15 +1,17 @@
 """Builder of the simulated set: clear images of which one half is blurred."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from btbnet_jax.builders.source import Example, Recipe, SourceBuilder, stored_image
-from btbnet_jax.images import encode_png, read_image
-from btbnet_jax.sources import generated, photographs, simulated
+from btbnet_jax.images import encode_jpeg, encode_png, read_image
+from btbnet_jax.sources import generated, layered, photographs, simulated
 from btbnet_jax.sources.archives import archives_in, unpack
 from btbnet_jax.sources.checks import SourceError
 from btbnet_jax.sources.folders import contents
@@ -21,11 +23,13 @@ class SimulatedConfig(tfds.core.BuilderConfig):
 
     Attributes:
       generated: sources are generated, instead of photographs in the manual folder.
-      on_the_fly: the clear sources alone are stored, and the reader blurs them; their 20 versions otherwise.
+      on_the_fly: the clear sources alone are stored, and the reader blurs them.
+      layered: scenes of layers out of focus, instead of the paper's 20 versions.
     """
 
     generated: bool = False
     on_the_fly: bool = False
+    layered: bool = False
 
 
 class SimulatedBuilder(SourceBuilder, skip_registration=True):
@@ -46,6 +50,11 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
             name="photographs_on_the_fly",
             on_the_fly=True,
             description="The same bits in a twentieth of the room: stored clear for the reader to blur.",
+        ),
+        SimulatedConfig(
+            name="layered",
+            layered=True,
+            description="8 scenes of each photograph: layers at several distances, through an aperture, as JPEG.",
         ),
     ]
 
@@ -70,6 +79,9 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
         sources = sorted(self._photographs(self._manual_folder(dl_manager)).items())
         if self._config().on_the_fly:
             return {"train": Recipe(sources, _clear_example, items_per_file=50)}
+        if self._config().layered:
+            others = [path for _, path in sources]
+            return {"train": Recipe(sources, partial(_layered_examples, others), items_per_file=50)}
         return {"train": Recipe(sources, _version_examples, items_per_file=25)}
 
     def _photographs(self, folder: Path) -> dict[str, Path]:
@@ -96,4 +108,15 @@ def _version_examples(source: tuple[str, Path]) -> list[Example]:
     for version, image, mask in simulated.blurred_versions(read_image(source[1])):
         name = simulated.version_name(source[0], version)
         examples.append((name, {"image": encode_png(image), "mask": encode_png(mask), "name": name}))
+    return examples
+
+
+def _layered_examples(others: Sequence[Path], source: tuple[str, Path]) -> list[Example]:
+    name, path = source
+    far, examples = read_image(path), []
+    for version in range(layered.VERSIONS):
+        rng = np.random.default_rng([*name.encode(), version])
+        scene = layered.scene(rng, far, read_image(others[rng.integers(len(others))]))
+        values = {"image": encode_jpeg(scene.image, scene.quality), "mask": encode_png(scene.mask)}
+        examples.append((example := layered.version_name(name, version), values | {"name": example}))
     return examples

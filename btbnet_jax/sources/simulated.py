@@ -56,8 +56,8 @@ def version_name(source: str, version: int) -> str:
 
 
 def source_name(name: str) -> str:
-    """Returns the name of the source of an example: what `version_name` was given."""
-    return re.sub(rf"_({'|'.join(HALVES)})_[1-{LEVELS}]$", "", name)
+    """Returns the name of the source of an example: what `version_name`, here or of `layered`, was given."""
+    return re.sub(rf"_({'|'.join((*HALVES, 'layered'))})_\d$", "", name)
 
 
 def blur_once(image: Float32[ndarray, "h w c"]) -> Float32[ndarray, "h w c"]:
