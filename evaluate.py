@@ -9,15 +9,17 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from btbnet_jax import results
+from btbnet_jax import metrics, results
 from btbnet_jax.baselines import BASELINES, CLASSICAL
-from btbnet_jax.config import TrainConfig
+from btbnet_jax.config import DataConfig, TrainConfig
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.difficulty import difficulty
 from btbnet_jax.evaluation import Method, baseline_method, count_levels, maps_method, network_method
+from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.initial import Trained, load_trained
 from btbnet_jax.maps import find_maps
 from btbnet_jax.report import print_table
+from btbnet_jax.sources import shi
 from btbnet_jax.sources.checks import SourceError, check_pairs
 from btbnet_jax.sources.pairs import find_masks, find_pairs
 
@@ -38,6 +40,7 @@ DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder that the data sets ar
 MASKS = flags.DEFINE_string("masks", None, "Folder of masks to score by, instead of a data set.")
 IMAGES = flags.DEFINE_string("images", None, "Folder of their images, for what needs them.")
 FOCUS = flags.DEFINE_enum("focus", "white", ["white", "black"], "What is in focus in --masks.")
+POLARITY = flags.DEFINE_bool("polarity_check", True, "Refuse --masks that are nearly all mostly in focus.")
 SIZE = flags.DEFINE_integer(
     "size", None, "Images are resized to, and scored at; 0 for their own; the run's if unset.", lower_bound=0
 )
@@ -50,9 +53,11 @@ BATCH_SIZE = flags.DEFINE_integer(
 )
 THREADS = flags.DEFINE_integer("threads", 2, "That read and decode.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", None, "Folder for tables, curves and pictures.", required=True)
+SAVE_MAPS = flags.DEFINE_bool("save_maps", False, "Write every map that is scored as a PNG file, into OUTPUT/maps.")
 FINAL = flags.DEFINE_bool("final", False, "Allow a test split; the look at it is written into the test log.")
 TEST_LOG = flags.DEFINE_string("test_log", "results/test_log.csv", "Log of all evaluations on test splits.")
 BEAT = flags.DEFINE_bool("must_beat_baselines", False, "Fail where a method without learning has a better F.")
+_FLAGS = [flag for flag in list(globals().values()) if isinstance(flag, flags.FlagHolder)]
 
 
 def main(arguments: list[str]) -> None:
@@ -69,41 +74,45 @@ def main(arguments: list[str]) -> None:
 
 def evaluate() -> None:
     """Scores all methods in one pass over the images, and writes what came out."""
+    _refuse_idle_flags()
     runs = _runs()
     config = next(iter(runs.values())).config if runs else TrainConfig()
     name, split = (MASKS.value, "folder") if MASKS.value else (DATA.value or config.data.name, SPLIT.value)
-    is_test = _is_test(config)
-    examples = _examples(name, runs)
     size = config.data.size if SIZE.value is None else SIZE.value
+    if not MASKS.value:
+        _check_final(_is_test(config))
+    examples = _examples(name, runs)
+    names = [examples.name(index) for index in range(len(examples))]
+    is_test = bool(set(names) & set(shi.TEST)) if MASKS.value else _is_test(config)
+    _check_final(is_test)
     methods = _methods(runs, examples, size)
     scored = methods | _baselines()
     output, subject = Path(OUTPUT.value), next(iter(methods))
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
 
-    batch_size, threads = BATCH_SIZE.value if size else 1, THREADS.value
-    counts = count_levels(scored, examples, size=size, batch_size=batch_size, threads=threads)
-    if MASK_THRESHOLD.value is not None:
-        counts = {label: one.binarise_masks(MASK_THRESHOLD.value) for label, one in counts.items()}
-    if POSITIVE.value == "blur":
-        counts = {label: one.swap_polarity() for label, one in counts.items()}
-    measures = None
-    if not MASKS.value or IMAGES.value:
-        measures = difficulty(examples, size=size, batch_size=batch_size, threads=threads)
-    what = {"data": name, "split": split, "size": size}
+    reading = {"size": size, "batch_size": BATCH_SIZE.value if size else 1, "threads": THREADS.value}
+    counts = count_levels(scored, examples, **reading, maps_dir=output / "maps" if SAVE_MAPS.value else None)
+    counts = {label: _as_asked(one) for label, one in counts.items()}
+    what = {"data": name, "split": split, "size": size, "positive": POSITIVE.value}
+    what["mask_threshold"] = "" if MASK_THRESHOLD.value is None else MASK_THRESHOLD.value
     digests = {label: runs[label].digest if label in runs else "none" for label in methods}
+    if is_test:
+        looks = [
+            {**what, "params_sha256": digest, "method": label} | metrics.scores(counts[label])
+            for label, digest in digests.items()
+        ]
+        results.log_test(Path(TEST_LOG.value), looks)
     details = {
         **what,
-        "mask_threshold": MASK_THRESHOLD.value,
-        "positive": POSITIVE.value,
+        "images_sha256": examples.digest(),
         "params_sha256": digests,
+        "steps": {label: trained.step for label, trained in runs.items()},
         "configs": {label: trained.config.to_json() for label, trained in runs.items()},
-        "flags": sys.argv[1:],
+        "flags": {flag.name: flag.value for flag in _FLAGS},
     }
     title = f"{name}, {split}, {len(examples)} images at {f'{size} × {size}' if size else 'their own sizes'}"
+    measures = None if MASKS.value and not IMAGES.value else difficulty(examples, **reading)
     rows = results.write_results(output, counts, subject=subject, title=title, details=details, measures=measures)
-    if is_test:
-        looks = [{**what, "params_sha256": digests[row["method"]]} | row for row in rows if row["method"] in digests]
-        results.log_test(Path(TEST_LOG.value), looks)
     results.write_panel(output / "best_median_worst.png", counts[subject], methods, examples, size=size)
     if len(methods) > 1:
         results.write_differing(output / "differing.png", counts, methods, examples, size=size)
@@ -111,6 +120,27 @@ def evaluate() -> None:
     print(f"all protocols, intervals, curves and pictures: {output}")
     if BEAT.value and (better := results.beaten(rows, subject)):
         raise RuntimeError(f"the adaptive F of {subject} does not beat that of {', '.join(better)}")
+
+
+def _refuse_idle_flags() -> None:
+    """Raises ValueError for a flag that was given and would change nothing."""
+    no_effect = {
+        "beside --masks": (DATA, SPLIT) if MASKS.value else (),
+        "without --masks": () if MASKS.value else (IMAGES, FOCUS, POLARITY),
+        "without --maps": () if MAPS.value or BLUR_MAPS.value else (RESIZE_MAPS,),
+        "where images keep their own sizes": (BATCH_SIZE,) if SIZE.value == 0 else (),
+    }
+    for where, idle in no_effect.items():
+        for flag in idle:
+            if flag.present:
+                raise ValueError(f"--{flag.name} has no effect {where}: leave it out, or say what it is for")
+
+
+def _as_asked(counts: LevelCounts) -> LevelCounts:
+    """The counts after masks were made black and white, and after turning round what is positive, if asked for."""
+    if MASK_THRESHOLD.value is not None:
+        counts = counts.binarise_masks(MASK_THRESHOLD.value)
+    return counts.swap_polarity() if POSITIVE.value == "blur" else counts
 
 
 def _runs() -> dict[str, Trained]:
@@ -131,9 +161,12 @@ def _check_label(label: str, folder: str, flag: str, taken: dict[str, Trained] |
 
 
 def _is_test(config: TrainConfig) -> bool:
-    """Whether test images are scored, which has to be asked for and is logged."""
-    split = config.data.split if SPLIT.value == "validation" else SPLIT.value
-    is_test = "test" in split and not MASKS.value  # a part of it, or it with another, as well
+    """Whether a split has test images: also a part of one, or one with another."""
+    return "test" in (config.data.split if SPLIT.value == "validation" else SPLIT.value)
+
+
+def _check_final(is_test: bool) -> None:
+    """Raises ValueError where test images would be scored without being asked for, or could not be logged."""
     if is_test and not FINAL.value:
         raise ValueError(
             "a test split is for the last figure, not for choosing: evaluate on --split=validation, or add --final, "
@@ -141,7 +174,6 @@ def _is_test(config: TrainConfig) -> bool:
         )
     if is_test:
         results.check_test_log(Path(TEST_LOG.value))
-    return is_test
 
 
 def _examples(name: str, runs: dict[str, Trained]) -> Examples:
@@ -149,9 +181,11 @@ def _examples(name: str, runs: dict[str, Trained]) -> Examples:
         return _examples_of_folders(Path(MASKS.value), FOCUS.value == "white")
     if SPLIT.value != "validation":
         return Examples(DATA_DIR.value, name, SPLIT.value)
-    data = [trained.config.data for trained in runs.values()] or [TrainConfig().data]
-    if len({(one.name, one.split, one.validation) for one in data}) > 1:
-        raise ValueError("the runs held out different images for validation; give --data and --split")
+    data = [trained.config.data for trained in runs.values()] or [DataConfig(name=name)]
+    if len({(one.name, one.split, one.validation) for one in data}) > 1 or data[0].name != name:
+        raise ValueError(f"what the runs held out for validation is not the same, or not of {name}: give --split")
+    if not runs and name != "shi":
+        raise ValueError(f"no list of validation images is known for {name}: give --split")
     held_out = hold_out(Examples(DATA_DIR.value, name, data[0].split), data[0].validation)[1]
     if not len(held_out):
         raise ValueError("the run held out no validation images; give --split")
@@ -164,7 +198,7 @@ def _examples_of_folders(masks: Path, focus_is_white: bool) -> Examples:
     else:
         findings = find_masks(masks, focus_is_white=focus_is_white)
     pairs = [pair for split in findings.splits.values() for pair in split]
-    if problems := findings.problems or check_pairs(pairs):
+    if problems := findings.problems or check_pairs(pairs, check_polarity=POLARITY.value):
         raise SourceError(f"{masks} cannot be scored by", problems)
     return Examples.of_pairs(pairs)
 

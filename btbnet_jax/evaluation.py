@@ -16,7 +16,7 @@ from btbnet_jax.baselines import Baseline
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.data import Batch, Examples, ordered_batches
 from btbnet_jax.histograms import LevelCounts, joint_histogram, merge, quantise
-from btbnet_jax.images import read_map, resize_image
+from btbnet_jax.images import read_map, resize_image, write_png
 from btbnet_jax.network import BTBNet
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.types import HostImage, HostMap, Maps
@@ -80,7 +80,13 @@ def maps_method(files: Mapping[str, Path], *, focus_is_white: bool = True) -> Me
 
 
 def count_levels(
-    methods: Mapping[str, Method], examples: Examples, *, size: int, batch_size: int = 1, threads: int = 2
+    methods: Mapping[str, Method],
+    examples: Examples,
+    *,
+    size: int,
+    batch_size: int = 1,
+    threads: int = 2,
+    maps_dir: Path | None = None,
 ) -> dict[str, LevelCounts]:
     """Returns the counts of each method over all examples, in one pass over the data.
 
@@ -90,14 +96,17 @@ def count_levels(
       size: height and width that images and masks are resized to, and scored at; 0 keeps their own.
       batch_size: images at a time; 1 where they keep their own sizes.
       threads: that read and decode.
+      maps_dir: folder that every map is written into, as METHOD/IMAGE.png of the size that is scored; None for none.
     """
     counts: dict[str, list[LevelCounts]] = {name: [] for name in methods}
     for batch in ordered_batches(examples, size=size, batch_size=batch_size, threads=threads):
         names = _names(examples, batch)
         valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
         for name, method in methods.items():
-            joint = joint_histogram(method(batch, names), jnp.asarray(batch.mask), valid)
-            counts[name].append(LevelCounts.from_joint(joint, names))
+            maps = quantise(method(batch, names))
+            counts[name].append(LevelCounts.from_joint(joint_histogram(maps, jnp.asarray(batch.mask), valid), names))
+            if maps_dir is not None:
+                _write_maps(maps_dir / name, np.asarray(maps), batch, names)
     return {name: merge(parts) for name, parts in counts.items()}
 
 
@@ -122,6 +131,13 @@ def pictures(
             if height:
                 rows.append([image[:height, :width], *(one[:height, :width, 0] for one in maps)])
     return rows
+
+
+def _write_maps(folder: Path, maps: UInt8[ndarray, "b h w 1"], batch: Batch, names: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, one, (height, width) in zip(names, maps, batch.size, strict=True):
+        if height:
+            write_png(folder / f"{name}.png", one[:height, :width, 0])
 
 
 def _names(examples: Examples, batch: Batch) -> list[str]:

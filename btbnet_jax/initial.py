@@ -22,11 +22,13 @@ class Trained(NamedTuple):
       params: to predict with: their moving average where the run keeps one.
       config: of the run.
       digest: sha256 of the parameters.
+      step: number of updates that they have had.
     """
 
     params: Params
     config: TrainConfig
     digest: str
+    step: int
 
 
 def load_trained(path: Path | str) -> Trained:
@@ -48,7 +50,8 @@ def load_trained(path: Path | str) -> Trained:
         listed = ", ".join(map(str, others))
         raise checkpoints.CheckpointError(f"{error}. To use another one, name it: {listed}") from error
     name = "average" if "average" in checkpoint.trees else "params"
-    return Trained(checkpoint.trees[name], TrainConfig.from_json(checkpoint.record["config"]), checkpoint.digests[name])
+    config = TrainConfig.from_json(checkpoint.record["config"])
+    return Trained(checkpoint.trees[name], config, checkpoint.digests[name], checkpoint.step)
 
 
 def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
@@ -63,7 +66,7 @@ def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
         return config, fresh
     path = Path(config.init_from)
     if path.is_dir():
-        params, trained, _ = load_trained(path)
+        params, trained, *_ = load_trained(path)
         _check_same(fresh, params, path)
         normalisation = trained.network.normalisation
     elif path.is_file():

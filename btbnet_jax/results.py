@@ -174,6 +174,8 @@ LOG_COLUMNS = (
     "data",
     "split",
     "size",
+    "positive",
+    "mask_threshold",
     "params_sha256",
     "method",
     *(protocol.__name__ for protocol in metrics.PROTOCOLS),

@@ -169,6 +169,15 @@ def test_layered_scenes_are_stored_as_jpeg_and_depend_on_the_photographs_alone(t
         assert read_image(example["image"]).shape[:2] == read_mask(example["mask"]).shape
 
 
+def test_a_built_set_is_not_taken_for_one_of_other_photographs(tmp_path: Path, photographs: Path):
+    def built_from(folder: Path) -> dict[str, int]:
+        return build(SimulatedBuilder(data_dir=tmp_path, config="photographs_on_the_fly"), manual_dir=folder)
+
+    assert built_from(photographs) == built_from(photographs) == {"train": 2}
+    with pytest.raises(BuildError, match="was built from something else"):
+        built_from(tmp_path / "others")
+
+
 def test_photographs_come_out_of_archives_too(tmp_path: Path, photographs: Path):
     zipped(photographs / "images", photographs / "BSDS.zip")
     builder = SimulatedBuilder(data_dir=tmp_path / "data", config="photographs_on_the_fly")

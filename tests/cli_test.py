@@ -43,7 +43,7 @@ def test_photographs_need_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "needs --manual-dir" in capsys.readouterr().err
 
 
-def test_pairs_of_ones_own_are_built_from_two_folders_and_a_list(tmp_path: Path):
+def test_pairs_of_ones_own_are_built_from_two_folders_and_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for folder in ("photos", "truth"):
         (tmp_path / folder).mkdir()
     for number in range(8):
@@ -56,6 +56,16 @@ def test_pairs_of_ones_own_are_built_from_two_folders_and_a_list(tmp_path: Path)
     assert main([*arguments, "--focus", "black"]) == 0
     assert len(open_source(tmp_path, "pairs/mine", "test")) == 2
     assert len(open_source(tmp_path, "pairs/mine", "train")) == 6
+    capsys.readouterr()
+    assert main([*arguments, "--focus", "black"]) == 0
+    assert "pairs/mine/1.0.0: built before, " in capsys.readouterr().out
+    assert main([*arguments, "--focus", "white"]) == 1
+    error = capsys.readouterr().err
+    assert "was built from something else (then -> now):\n- focus: black -> white\n" in error
+    assert "To build it anew, delete that folder" in error
+    arguments[3] = "../mine"
+    assert main([*arguments, "--focus", "black"]) == 1
+    assert "a set is called by letters, digits and -_. alone, not '../mine'" in capsys.readouterr().err
     arguments[3] = "sharp"
     assert main([*arguments, "--focus", "white", "--no-polarity-check"]) == 0
 

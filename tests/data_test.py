@@ -279,6 +279,9 @@ def test_a_set_or_split_that_is_not_there_is_named(small_data: Path):
         Examples(small_data, "pairs/large", "train")
     with pytest.raises(BuildError, match="no split 'validation'"):
         Examples(small_data, "pairs/small", "validation")
+    for split in ("all", "train[:1]+all", "train+dev"):  # "all" would be the test images under another name
+        with pytest.raises(BuildError, match=r"has no split '(all|dev)'; it has test, train"):
+            Examples(small_data, "pairs/small", split)
 
 
 def test_a_part_of_a_split_without_examples_is_refused(small_data: Path):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from script_calls import Call, caller, loaded, table
 from small_runs import CONFIG
@@ -12,6 +13,7 @@ from btbnet_jax.checkpoints import Checkpoints, find, read
 from btbnet_jax.data import Examples
 from btbnet_jax.images import read_mask, write_png
 from btbnet_jax.network import init_params
+from btbnet_jax.sources import shi
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,8 @@ def test_a_final_look_is_logged_with_the_digest_of_the_weights_each_time(
         ("BTBNet", read(find(run)[0]).digests["average"]),
         ("masks", "none"),
     ] * 2
-    assert {(row["data"], row["split"], row["size"]) for row in rows} == {("pairs/small", "test", "16")}
+    what = {(row["data"], row["split"], row["size"], row["positive"], row["mask_threshold"]) for row in rows}
+    assert what == {("pairs/small", "test", "16", "focus", "")}
     scores = {row["method"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["scores"]}
     assert [row["adaptive"] for row in rows[:2]] == [f"{scores[name]['adaptive']:.4f}" for name in ("BTBNet", "masks")]
     assert scores["masks"]["mae"] == 0
@@ -131,14 +134,27 @@ def test_missing_maps_are_named(evaluate: Call, tmp_path: Path):
         (["--data=pairs/small", "--split=train", "--maps=all_blurred=."], "with a name that no other method has"),
         (["--data=pairs/small", "--split=train", "--maps=mine=absent"], "no maps in absent:\n- it is not a folder"),
         (["--data=pairs/small", "--split=dev"], "no split 'dev'"),
-        (["--data=dut"], "no data set 'dut' is built"),
+        (["--data=dut", "--split=train"], "no data set 'dut' is built"),
         (["--batch_size=0"], "flag --batch_size=0"),
+        (
+            ["--data=pairs/small", "--maps=x=MAPS"],
+            "no list of validation images is known for pairs/small: give --split",
+        ),
+        (["--run=RUN", "--data=shi"], "is not the same, or not of shi: give --split"),
+        (["--images=absent", "--data=pairs/small"], "--images has no effect without --masks"),
+        (["--nopolarity_check", "--data=pairs/small"], "--polarity_check has no effect without --masks"),
+        (["--masks=MAPS", "--split=test", "--maps=x=MAPS"], "--split has no effect beside --masks"),
+        (["--run=RUN", "--resize_maps"], "--resize_maps has no effect without --maps"),
+        (["--run=RUN", "--size=0", "--batch_size=2"], "--batch_size has no effect where images keep their own sizes"),
     ],
 )
 def test_what_cannot_be_evaluated_is_named_and_leaves_nothing(
-    evaluate: Call, white_maps: dict[str, Path], tmp_path: Path, arguments: list[str], words: str
+    evaluate: Call, run: Path, white_maps: dict[str, Path], tmp_path: Path, arguments: list[str], words: str
 ):
-    status, _, errors = evaluate(*(argument.replace("MAPS", str(white_maps["right"])) for argument in arguments))
+    paths = {"=MAPS": f"={white_maps['right']}", "=RUN": f"={run}"}
+    for short, path in paths.items():
+        arguments = [argument.replace(short, path) for argument in arguments]
+    status, _, errors = evaluate(*arguments)
     assert (status, words in errors) == (1, True), errors
     assert list(tmp_path.iterdir()) == []
 
@@ -162,6 +178,44 @@ def test_maps_are_scored_by_a_folder_of_masks_without_a_data_set(
         "turned": 1,
     }
     assert "hifst" not in scores  # which needs the images
+
+
+def test_a_folder_with_masks_of_test_images_needs_to_be_the_final_look_too(evaluate: Call, tmp_path: Path):
+    for folder in ("masks", "maps"):
+        (tmp_path / folder).mkdir()
+        for name in (shi.TEST[0], "another"):
+            write_png(tmp_path / folder / f"{name}.png", np.tile(np.array([0, 255], np.uint8), (8, 4)))
+    arguments = ["--masks=masks", "--maps=mine=maps", "--size=0", "--test_log=log.csv"]
+    status, _, errors = evaluate(*arguments)
+    assert (status, "a test split is for the last figure" in errors) == (1, True), errors
+    status, _, errors = evaluate(*arguments, "--final")
+    assert (status, len(table(tmp_path / "log.csv"))) == (0, 1), errors
+
+
+def test_masks_that_are_mostly_in_focus_are_scored_where_that_is_said_to_be_right(evaluate: Call, tmp_path: Path):
+    (tmp_path / "masks").mkdir()
+    for number in range(8):
+        write_png(tmp_path / "masks" / f"{number}.png", np.tile(np.array([0, 255, 255, 255], np.uint8), (8, 2)))
+    arguments = ["--masks=masks", "--maps=mine=masks", "--size=0"]
+    status, _, errors = evaluate(*arguments)
+    assert (status, "wrong polarity suspected" in errors, "--nopolarity_check" in errors) == (1, True, True), errors
+    status, _, errors = evaluate(*arguments, "--nopolarity_check")
+    assert (status, errors) == (0, "")
+
+
+@pytest.mark.parametrize("size", [0, 16])
+def test_the_maps_of_a_run_score_the_same_when_they_are_read_again(
+    evaluate: Call, run: Path, tmp_path: Path, size: int
+):
+    arguments = ["--data=pairs/small", "--split=train", f"--size={size}"]
+    status, _, errors = evaluate(*arguments, f"--run={run}", "--save_maps")
+    assert status == 0, errors
+    first = json.loads((tmp_path / "out" / "results.json").read_text())["scores"][0]
+    (tmp_path / "out" / "maps" / "BTBNet").rename(tmp_path / "maps")
+    status, _, errors = evaluate(*arguments, "--maps=maps=maps")
+    assert status == 0, errors
+    again = json.loads((tmp_path / "out" / "results.json").read_text())["scores"][0]
+    assert {**first, "method": "maps"} == again
 
 
 def test_several_runs_stand_side_by_side_under_their_names(evaluate: Call, run: Path, tmp_path: Path):

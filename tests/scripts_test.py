@@ -70,7 +70,11 @@ def test_the_command_evaluates_the_images_that_the_run_held_out(runs: Runs, smal
     assert images == [held_out.name(index) for index in range(2)]
     values = json.loads((tmp_path / "results.json").read_text())
     assert values["params_sha256"] == {"BTBNet": read(find(runs.interrupted)[0]).digests["average"]}
-    assert (values["configs"], values["flags"]) == ({"BTBNet": CONFIG.to_json()}, arguments)
+    assert values["configs"] == {"BTBNet": CONFIG.to_json()}
+    assert values["steps"] == {"BTBNet": int(find(runs.interrupted)[0].name)}
+    given = {"run": [str(runs.interrupted)], "data_dir": str(small_data), "output": str(tmp_path)}
+    assert given.items() <= values["flags"].items()
+    assert values["flags"]["split"] == "validation"  # what was not given as well
     # The run itself has scored the same checkpoint on the same images.
     (scored,) = [row for row in table(runs.interrupted / "validation.csv") if row["step"] == find(runs.whole)[0].name]
     for protocol in ("mae", "adaptive", "max_of_mean"):

@@ -18,6 +18,9 @@ _EXPECTED: Mapping[str, tuple[Mapping[str, int], ...]] = {
 }
 
 
+_ORIGIN = "origin.json"
+
+
 class BuildError(ValueError):
     """A built data set that is not there, not whole, or cannot be written."""
 
@@ -82,8 +85,9 @@ def open_source(data_dir: Path | str, name: str, split: str) -> BuiltSource:
         )
     newest = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
     splits = check_built(newest)
-    if re.split(r"[\[+]", split)[0] not in splits:
-        raise BuildError(f"{name} in {data_dir} has no split {split!r}; it has {', '.join(sorted(splits))}")
+    for part in split.split("+"):
+        if part.partition("[")[0].strip() not in splits:  # "all", which would hide a test split, is none of ours
+            raise BuildError(f"{name} in {data_dir} has no split {part!r}; it has {', '.join(sorted(splits))}")
     return BuiltSource(newest, split)
 
 
@@ -119,6 +123,28 @@ def check_built(directory: Path) -> dict[str, int]:
     if expected and counts not in expected:
         raise BuildError(f"{directory} has {counts} examples instead of {' or '.join(map(str, expected))}: {advice}")
     return counts
+
+
+def write_origin(directory: Path, origin: Mapping[str, str]) -> None:
+    """Notes beside a built set what it was built from."""
+    (directory / _ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", "utf-8")
+
+
+def check_origin(directory: Path, origin: Mapping[str, str]) -> None:
+    """Raises a BuildError where a built set was made from something else; what `tfds build` made has no note of it."""
+    path = directory / _ORIGIN
+    built_from = json.loads(path.read_text("utf-8")) if path.is_file() else origin
+    changes = [
+        f"{name}: {built_from.get(name)} -> {origin.get(name)}"
+        for name in sorted(built_from.keys() | origin.keys())
+        if built_from.get(name) != origin.get(name)
+    ]
+    if changes:
+        listed = "\n- ".join(changes)
+        raise BuildError(
+            f"{directory} was built from something else (then -> now):\n- {listed}\n"
+            "To build it anew, delete that folder; to keep it, choose another name or data folder"
+        )
 
 
 def check_writable(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -91,6 +92,8 @@ class PairsConfig(tfds.core.BuilderConfig):
             raise ValueError(f'focus is "white" or "black", not {self.focus!r}')
         if (self.images is None) != (self.masks is None):
             raise ValueError("give the folders of images and of masks, or neither")
+        if not re.fullmatch(r"[\w-][\w.-]*", self.name):
+            raise ValueError(f"a set is called by letters, digits and -_. alone, not {self.name!r}")
 
 
 class PairsBuilder(PairBuilder, skip_registration=True):
@@ -103,6 +106,15 @@ class PairsBuilder(PairBuilder, skip_registration=True):
         PairsConfig(name="focus_white", focus="white", description="Masks are white where the image is in focus."),
         PairsConfig(name="focus_black", focus="black", description="Masks are black where the image is in focus."),
     ]
+
+    def origin(self, manual_dir: Path | None) -> dict[str, str]:
+        """Returns the polarity, the folders and the lists, as they were given."""
+        config = self.builder_config
+        assert isinstance(config, PairsConfig)  # by BUILDER_CONFIGS, and TFDS passes no others
+        paths = (manual_dir, config.images, config.masks, config.train_names, config.test_names)
+        names = ("manual_dir", "images", "masks", "train_names", "test_names")
+        given = {name: str(path.absolute()) for name, path in zip(names, paths, strict=True) if path}
+        return {"focus": config.focus, **given}
 
     def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
         config = self.builder_config

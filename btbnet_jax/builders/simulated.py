@@ -63,6 +63,10 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
         """Whether the sources come out of the manual folder."""
         return not self._config().generated
 
+    def origin(self, manual_dir: Path | None) -> dict[str, str]:
+        """Returns the folder of photographs."""
+        return {"manual_dir": str(manual_dir.absolute())} if self.needs_photographs and manual_dir else {}
+
     def _config(self) -> SimulatedConfig:
         assert isinstance(self.builder_config, SimulatedConfig)  # by BUILDER_CONFIGS
         return self.builder_config
@@ -116,7 +120,7 @@ def _layered_examples(others: Sequence[Path], source: tuple[str, Path]) -> list[
     far, examples = read_image(path), []
     for version in range(layered.VERSIONS):
         rng = np.random.default_rng([*name.encode(), version])
-        scene = layered.scene(rng, far, read_image(others[rng.integers(len(others))]))
+        scene = layered.scene(rng, far, read_image(others[int(rng.integers(len(others)))]))
         values = {"image": encode_jpeg(scene.image, scene.quality), "mask": encode_png(scene.mask)}
         examples.append((example := layered.version_name(name, version), values | {"name": example}))
     return examples

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 from rich.progress import Progress, TaskID
 
-from btbnet_jax.builders.built import check_built, check_writable
+from btbnet_jax.builders.built import check_built, check_origin, check_writable, write_origin
 from btbnet_jax.images import encode_png, is_plain_jpeg, read_image
 from btbnet_jax.sources.checks import SourceError
 
@@ -60,6 +60,14 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _has_masks(self) -> bool:
         return True
+
+    def origin(self, manual_dir: Path | None) -> dict[str, str]:
+        """Returns what the set is built from, where it is not always the same; see `build`.
+
+        Args:
+          manual_dir: as of `build`.
+        """
+        return {}
 
     def _info(self) -> tfds.core.DatasetInfo:
         features: dict[str, Any] = {"image": tfds.features.Image(shape=(None, None, 3)), "name": tfds.features.Text()}
@@ -114,13 +122,19 @@ def build(builder: SourceBuilder, *, manual_dir: Path | None = None) -> dict[str
 
     Raises:
       SourceError: the files that were given do not make up the set.
-      BuildError: the output folder cannot be written, or the set did not come out whole.
+      BuildError: the output folder cannot be written, the set did not come out whole, or it is there and was built
+        from something else.
     """
-    check_writable(Path(builder.data_path).parent)
+    folder, origin = Path(builder.data_path), builder.origin(manual_dir)
+    if folder.exists():
+        check_origin(folder, origin)
+        return check_built(folder)
+    check_writable(folder.parent)
     with tempfile.TemporaryDirectory(prefix="btbnet_") as downloads:  # TFDS makes it, and nothing comes into it
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         builder.download_and_prepare(download_dir=downloads, download_config=config)
-    return check_built(Path(builder.data_path))
+    write_origin(folder, origin)
+    return check_built(folder)
 
 
 def stored_image(path: Path) -> bytes:

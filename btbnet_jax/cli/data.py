@@ -124,6 +124,7 @@ def _build_pairs(options: argparse.Namespace) -> None:
 
 
 def _build(builder: SourceBuilder, manual_dir: Path | None) -> None:
+    known = "built before, " if Path(builder.data_path).exists() else ""
     counts = build(builder, manual_dir=manual_dir)
     numbers = ", ".join(f"{count} in {split}" for split, count in counts.items())
-    print(f"{builder.info.full_name}: {numbers}, in {builder.data_path}")
+    print(f"{builder.info.full_name}: {known}{numbers}, in {builder.data_path}")

@@ -76,7 +76,8 @@ def check_pairs(pairs: Iterable[Pair], *, check_polarity: bool = True) -> list[s
         white = "in focus" if pairs[0].focus_is_white else "blurred"
         return [
             f"wrong polarity suspected: with white = {white}, {in_focus} of {len(pairs)} masks "
-            "are mostly in focus, which is rare in photographs with blur"
+            "are mostly in focus, which is rare in photographs with blur; give the other polarity, or switch "
+            "this check off where it is right (--no-polarity-check when building, --nopolarity_check when evaluating)"
         ]
     return []
 
