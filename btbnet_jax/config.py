@@ -248,6 +248,8 @@ class TrainConfig(Config):
         weights, streams = len(self.loss.stream_weights), len(self.network.scales)
         if weights not in (1, streams):
             raise ValueError(f"{weights} stream weights for {streams} streams; give one, or one for each")
+        if not self.network.use_rrnet and (self.loss.fnet_weight or self.loss.step_weight):
+            raise ValueError("without RRNet there are no steps, and FNet's map is the final one: no weights for them")
 
 
 def differences(old: Config, new: Config) -> list[str]:

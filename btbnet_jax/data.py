@@ -96,6 +96,10 @@ class Examples:
             name = self._names[record] = self._records[record]["name"]
         return name if self._versions == 1 else simulated.version_name(name, version)
 
+    def digest(self) -> str:
+        """Returns the sha256 of their names, in order."""
+        return hashlib.sha256("\n".join(map(self.name, range(len(self)))).encode()).hexdigest()
+
     def only(self, indices: Sequence[int]) -> "Examples":
         """Returns some of the examples, in the order of `indices`."""
         chosen = object.__new__(Examples)

@@ -87,9 +87,13 @@ def train(
     examples, validation = hold_out(Examples(data_dir, config.data.name, config.data.split), config.data.validation)
     mesh = make_mesh(num_devices)
     if config.data.batch_size % mesh.size:
-        raise ValueError(f"{mesh.size} devices cannot share a batch of {config.data.batch_size} images equally")
+        raise ValueError(
+            f"{mesh.size} devices cannot share a batch of {config.data.batch_size} images equally: give a batch size "
+            "that is a multiple of them, or use fewer devices (--devices=1)"
+        )
+    images = {"train": examples.digest(), "validation": validation.digest()}
     with _alone_in(run_dir), Checkpoints(run_dir / "checkpoints") as checkpoints, _signals() as signals:
-        config, state = _start(config, checkpoints, run_dir, mesh, resume)
+        config, state = _start(config, images, checkpoints, run_dir, mesh, resume)
         start = int(state.step)
         with RunLog(run_dir, step=start, num_steps=config.steps, batch_size=config.data.batch_size) as log:
             log.say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
@@ -109,14 +113,19 @@ def train(
                 if save:
                     with log.off_the_clock():
                         scores = _validate(config, state, validation, run_dir, mesh, log) if evaluate else None
-                        _save(checkpoints, config, state, scores)
+                        _save(checkpoints, config, images, state, scores)
                 if stop and not last:
                     raise Stopped(signals[0], step, run_dir)
     return state
 
 
 def _start(
-    config: TrainConfig, checkpoints: Checkpoints, run_dir: Path, mesh: jax.sharding.Mesh, resume: bool
+    config: TrainConfig,
+    images: dict[str, str],
+    checkpoints: Checkpoints,
+    run_dir: Path,
+    mesh: jax.sharding.Mesh,
+    resume: bool,
 ) -> tuple[TrainConfig, TrainState]:
     """The configuration with all that `init_from` says, and the state to go on from."""
     path = run_dir / "config.json"
@@ -134,6 +143,12 @@ def _start(
             jax.eval_shape(lambda: _trees(init_state(old))),
         )
         if (checkpoint := checkpoints.restore(targets)) is not None:
+            if (before := checkpoint.record["images"]) != images:
+                changed = " and ".join(name for name in images if before[name] != images[name])
+                raise ValueError(
+                    f"{run_dir} was trained with other {changed} images than the data folder holds now: give the data "
+                    "folder that it had, or start another run"
+                )
             trees: dict[str, Any] = {"average": None} | checkpoint.trees
             return old, TrainState(step=jax.device_put(np.int32(checkpoint.step), replicated(mesh)), **trees)
     elif checkpoints.steps():
@@ -152,11 +167,18 @@ def _trees(state: TrainState) -> dict[str, Any]:
     return trees if state.average is None else trees | {"average": state.average}
 
 
-def _save(checkpoints: Checkpoints, config: TrainConfig, state: TrainState, scores: dict[str, float] | None) -> None:
+def _save(
+    checkpoints: Checkpoints,
+    config: TrainConfig,
+    images: dict[str, str],
+    state: TrainState,
+    scores: dict[str, float] | None,
+) -> None:
     step = int(state.step)
     record = {
         "config": config.to_json(),
         "next_batch": step,
+        "images": images,
         "validation": scores or {},
         "versions": report.versions(),
     }
@@ -172,7 +194,8 @@ def _validate(
     step, size, batch_size = int(state.step), config.data.size, config.data.batch_size if config.data.size else 1
     shares = mesh if batch_size % mesh.size == 0 else None
     method = evaluation.network_method(config.network, state.best_params, mesh=shares)
-    counts = evaluation.count_levels({"network": method}, examples, size=size, batch_size=batch_size)["network"]
+    reading = {"size": size, "batch_size": batch_size, "threads": config.data.threads}
+    counts = evaluation.count_levels({"network": method}, examples, **reading)["network"]
     scores = metrics.scores(counts)
     log.write("validation", step, scores)
     log.say(f"step {step}: validation adaptive F {scores['adaptive']:.4f}, MAE {scores['mae']:.4f}")

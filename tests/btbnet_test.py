@@ -12,7 +12,7 @@ from jax import export
 from btbnet_jax.config import NetworkConfig, Normalisation, TrainConfig, paper_scales
 from btbnet_jax.data import Batch
 from btbnet_jax.losses import joint_loss
-from btbnet_jax.network import BTBNet, FNet, Outputs, RRNet, Stream
+from btbnet_jax.network import BTBNet, FNet, Outputs, RRNet, Stream, init_params
 from btbnet_jax.network.btbnet import logits_of_blend, normalise, run_stream
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.training import init_state, make_train_step
@@ -170,7 +170,10 @@ def gradients(params: Params) -> Params:
     return gradient(SMALL, params)
 
 
-def test_every_parameter_learns(gradients: Params):
+@pytest.mark.parametrize("start", ["random", "fresh"])
+def test_every_parameter_learns(gradients: Params, start: str):
+    if start == "fresh":  # where FNet and RRNet pass maps on
+        gradients = gradient(SMALL, init_params(jax.random.key(0), SMALL))
     norms = jax.tree.map(jnp.linalg.norm, jax.tree.map(jnp.ravel, gradients))
     wrong = [jax.tree_util.keystr(path) for path, norm in jax.tree.leaves_with_path(norms) if not 0 < norm < np.inf]
     assert wrong == []

@@ -128,7 +128,7 @@ def test_values_of_another_type_are_named(cls: type[Config], values: dict[str, A
         (DataConfig, {"size": 0, "batch_size": 2}, "set size or crop, or batch_size 1"),
         (DataConfig, {"size": 64, "crop": 65}, "a crop of 65 does not fit into images of 64"),
         (DataConfig, {"threads": 0}, "batch_size and threads are 1 or more"),
-        (OptimiserConfig, {"kind": "sdg"}, "kind is one of 'adamw', 'sgd', not 'sdg'"),
+        (OptimiserConfig, {"kind": "sdg"}, "kind is one of 'adamw', 'sgd', 'muon', not 'sdg'"),
         (OptimiserConfig, {"learning_rate": 0.0}, "the learning rate is above 0 and trunk_factor 0 or more"),
         (OptimiserConfig, {"trunk_factor": -0.1}, "the learning rate is above 0 and trunk_factor 0 or more"),
         (OptimiserConfig, {"momentum": 1.0}, "momentum and ema lie in [0, 1)"),
@@ -137,6 +137,12 @@ def test_values_of_another_type_are_named(cls: type[Config], values: dict[str, A
         (TrainConfig, {"steps": 0}, "a run has 1 step or more, not 0"),
         (TrainConfig, {"loss": LossConfig(stream_weights=(1.0, 1.0))}, "2 stream weights for 3 streams"),
         (TrainConfig, {"loss": LossConfig(stream_weights=())}, "0 stream weights for 3 streams"),
+        (
+            TrainConfig,
+            {"network": NetworkConfig(use_rrnet=False), "loss": LossConfig(step_weight=1.0)},
+            "without RRNet there are no steps",
+        ),
+        (LossConfig, {"overlap_weight": -1.0}, "weights of a loss are 0 or more"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(cls: type[Config], values: dict[str, Any], message: str):

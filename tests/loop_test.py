@@ -237,6 +237,13 @@ def test_another_configuration_is_refused_with_all_that_differs(whole: Path, run
     ]
 
 
+def test_other_images_than_a_run_was_trained_on_are_refused(whole: Path, run, monkeypatch: pytest.MonkeyPatch):
+    held_out = loop.hold_out
+    monkeypatch.setattr(loop, "hold_out", lambda examples, _: held_out(examples.only(range(1, len(examples))), "2"))
+    with pytest.raises(ValueError, match=r"was trained with other .* images than the data folder holds now"):
+        run(whole)
+
+
 def test_the_number_of_threads_contradicts_nothing(whole: Path, run):
     data = dataclasses.replace(CONFIG.data, threads=7)
     assert int(run(whole, dataclasses.replace(CONFIG, data=data)).step) == 6
@@ -307,7 +314,9 @@ def test_figures_between_rows_are_averaged(run, tmp_path: Path, monkeypatch: pyt
 
 def test_devices_that_cannot_share_a_batch_are_refused(run, tmp_path: Path):
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, batch_size=3))
-    with pytest.raises(ValueError, match="2 devices cannot share a batch of 3 images equally"):
+    with pytest.raises(
+        ValueError, match=r"2 devices cannot share a batch of 3 images equally: give .* \(--devices=1\)"
+    ):
         run(tmp_path, config, num_devices=2)
     assert list(tmp_path.iterdir()) == []
 

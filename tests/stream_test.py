@@ -40,6 +40,17 @@ def test_stream_is_that_of_the_paper_in_numpy():
     np.testing.assert_allclose(logits, [expected_logits(image, params) for image in images], atol=1e-5)
 
 
+def test_a_tile_with_17_pixels_around_it_has_the_logits_of_the_whole_image():
+    images = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (1, 50, 60, 3)), jnp.float32)
+    params = random_params(SMALL, images)
+    whole = apply(SMALL, params, images)
+    top, left, side = 19, 21, 12
+    tile = apply(SMALL, params, images[:, top - 17 : top + side + 17, left - 17 : left + side + 17])
+    inner = tile[:, 17 : 17 + side, 17 : 17 + side]
+    np.testing.assert_allclose(inner, whole[:, top : top + side, left : left + side], atol=1e-5)
+    assert np.abs(tile[:, 0, 17:-17] - whole[:, top - 17, left : left + side]).max() > 1e-3  # where the border shows
+
+
 def test_receptive_field_is_35_pixels():
     images = jnp.ones((1, 41, 41, 3))
     # Where all kernels are positive no ReLU cuts, and nothing cancels.
