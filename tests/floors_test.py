@@ -11,7 +11,19 @@ ROOT = Path(__file__).parents[1]
 # From the highest floor to the lowest. A module imports from floors below and from its right on its own floor.
 FLOORS = (
     ("ablations", "train", "evaluate", "__main__", "cli"),
-    ("loop", "results", "difficulty", "evaluation", "training", "initial", "journal", "detect", "report", "export"),
+    (
+        "loop",
+        "results",
+        "difficulty",
+        "evaluation",
+        "training",
+        "initial",
+        "journal",
+        "detect",
+        "tiles",
+        "report",
+        "export",
+    ),
     ("checkpoints", "weights", "data", "augment", "builders", "pretrained"),
     ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
     ("images", "resize", "config", "types"),

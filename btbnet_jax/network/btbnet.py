@@ -1,7 +1,7 @@
 """The whole network: scales, streams, fusion, recurrent refinement."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -67,37 +67,59 @@ class BTBNet(nn.Module):
           images: RGB in sRGB encoding, 0..1, of any height and width from 1 up.
           size: true height and width of each image where its array is larger, None where they fill it.
         """
-        config = self.config
-        parts: dict[str, Any] = {"channels": config.channels, "convolution": self._convolution()}
-        stream, fnet = (nn.remat(Stream), nn.remat(FNet)) if config.remat else (Stream, FNet)
+        config, parts = self.config, network_parts(self.config, self.convolution)
+        stream = nn.remat(Stream) if config.remat else Stream
         valid = None if size is None else valid_pixels((images.shape[1], images.shape[2]), size)
         images = zero_outside(images, valid)
 
-        if config.share_streams:
-            modules = [stream(**parts, name="stream")] * len(config.scales)
-        else:
-            modules = [stream(**parts, name=f"stream{n}") for n, _ in enumerate(config.scales, start=1)]
+        names = [stream_name(config, number) for number in range(len(config.scales))]
+        modules = {name: stream(**parts, name=name) for name in dict.fromkeys(names)}
         logits = [
-            run_stream(module, images, size, scale=scale, normalisation=config.normalisation)
-            for module, scale in zip(modules, config.scales, strict=True)
+            run_stream(modules[name], images, size, scale=scale, normalisation=config.normalisation)
+            for name, scale in zip(names, config.scales, strict=True)
         ]
-        streams = jnp.stack(logits)
+        fused, steps = run_fusion(config, parts, logits, images, valid)
+        return Outputs(jnp.stack(logits), fused, steps)
 
-        if config.use_fnet:
-            maps = zero_outside(nn.sigmoid(jnp.concatenate(logits, axis=-1)), valid)
-            fused = fnet(**parts, name="fnet")(maps, images, valid)
-        else:
-            fused = logits_of_blend(functools.partial(jnp.mean, axis=0), streams)
 
-        steps = jnp.zeros((0, *fused.shape))
-        if config.use_rrnet:
-            start = zero_outside(nn.sigmoid(fused), valid)
-            steps = RRNet(config.num_steps, **parts, remat=config.remat, name="rrnet")(start, images, valid)
-        return Outputs(streams, fused, steps)
+def network_parts(config: NetworkConfig, convolution: Callable[..., nn.Module] = Convolution) -> dict[str, Any]:
+    """Returns what every part of the network is made with: its numbers of channels, and its convolutions."""
+    precision = jax.lax.Precision[config.precision.upper()]
+    return {
+        "channels": config.channels,
+        "convolution": functools.partial(convolution, dtype=jnp.dtype(config.dtype), precision=precision),
+    }
 
-    def _convolution(self) -> Callable[..., nn.Module]:
-        precision = jax.lax.Precision[self.config.precision.upper()]
-        return functools.partial(self.convolution, dtype=jnp.dtype(self.config.dtype), precision=precision)
+
+def stream_name(config: NetworkConfig, number: int) -> str:
+    """Returns what the parameters of a stream, counted from 0, are called."""
+    return "stream" if config.share_streams else f"stream{number + 1}"
+
+
+def run_fusion(
+    config: NetworkConfig, parts: Mapping[str, Any], logits: Sequence[Maps], images: Images, valid: Valid | None
+) -> tuple[Maps, Float[Array, "t b h w 1"]]:
+    """Returns the logits of the fused map and those after every recurrent step; within a module of linen.
+
+    Source: section 3.2 of the paper.
+
+    Args:
+      config: of the network.
+      parts: of `network_parts`.
+      logits: of the map of every stream, at the resolution of `images`.
+      images: RGB, 0..1; zero outside `valid`.
+      valid: where the arrays hold images, None where they are filled by them.
+    """
+    if config.use_fnet:
+        fnet = nn.remat(FNet) if config.remat else FNet
+        maps = zero_outside(nn.sigmoid(jnp.concatenate(logits, axis=-1)), valid)
+        fused = fnet(**parts, name="fnet")(maps, images, valid)
+    else:
+        fused = logits_of_blend(functools.partial(jnp.mean, axis=0), jnp.stack(logits))
+    if not config.use_rrnet:
+        return fused, jnp.zeros((0, *fused.shape))
+    start = zero_outside(nn.sigmoid(fused), valid)
+    return fused, RRNet(config.num_steps, **parts, remat=config.remat, name="rrnet")(start, images, valid)
 
 
 def run_stream(

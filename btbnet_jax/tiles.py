@@ -1,0 +1,283 @@
+"""Exact inference by tiles: the logits of the whole image, in memory that depends on the tile and not on the image.
+
+There is no pooling in the network, so a pixel of a stream's map draws from the 35 x 35 pixels about it and no
+others; FNet adds 4 pixels around, and every recurrent step 4 more.  A tile is computed with just that border.  Three
+things make the result that of the whole image and not one blended from tiles:
+
+- a stream works on the image at its own scale: a tile of it is resized by the weights of the whole image's resizing,
+  which are functions of global positions (`resize`);
+- the zeros around an image belong to the image's border: where a tile reaches beyond it, features are set to zero
+  after every convolution, and nowhere else (`zero_outside`);
+- the parts follow each other over the whole image, streams first, then fusion and recursion together: what is kept
+  between them is one number a pixel for each stream.
+
+All tiles have one shape, and the sizes of image and tile are values to the compiled programs: one for each stream and
+one for the fusion, whatever comes.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
+from numpy import ndarray
+
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.network.btbnet import (
+    Outputs,
+    logits_of_blend,
+    network_parts,
+    normalise,
+    run_fusion,
+    stream_name,
+    zero_outside,
+)
+from btbnet_jax.network.stream import Stream
+from btbnet_jax.resize import resize_weights, scaled_size
+from btbnet_jax.types import HostImage, Images, Maps, Valid
+
+STREAM_RADIUS = 17
+"""Pixels around a tile that a stream's map draws from: one for each of 13 + 4 convolutions in a row."""
+
+_FUSION_RADIUS = 4  # of FNet, and of each recurrent step
+SMALLEST_TILE = 16
+"""Side in pixels; of smaller ones, nearly all would be border."""
+
+Params = dict[str, Any]
+Plane = Float32[ndarray, "h w"]
+Point = Int[Array | ndarray, " 2"]
+
+
+class TiledOutputs(NamedTuple):
+    """Logits on the host, at the resolution of the image; see `network.Outputs`."""
+
+    streams: Float32[ndarray, "s h w"]
+    fused: Plane
+    steps: Float32[ndarray, "t h w"]
+
+
+def tiled_logits(config: NetworkConfig, params: Params, image: HostImage, *, tile: int = 512) -> Plane:
+    """Returns the logits of the final map, equal to those of the whole image at once.
+
+    Args:
+      config: of the network.
+      params: its parameters.
+      image: RGB of any size.
+      tile: side of a tile in pixels, at each stream's own scale; memory grows with its square.
+
+    Raises:
+      ValueError: a tile too small to be worth its border.
+    """
+    result = np.empty(image.shape[:2], np.float32)
+    for part, outputs in _fused_tiles(config, params, image, tile):
+        result[part] = _fitting(outputs.logits[0, ..., 0], result[part].shape)
+    return result
+
+
+def tiled_outputs(config: NetworkConfig, params: Params, image: HostImage, *, tile: int = 512) -> TiledOutputs:
+    """Returns the logits of all maps; arguments and errors as of `tiled_logits`.  It holds them all on the host."""
+    height, width = image.shape[:2]
+    num_steps = config.num_steps if config.use_rrnet else 0
+    found = TiledOutputs(
+        np.empty((len(config.scales), height, width), np.float32),
+        np.empty((height, width), np.float32),
+        np.empty((num_steps, height, width), np.float32),
+    )
+    for part, outputs in _fused_tiles(config, params, image, tile):
+        for whole, logits in zip(found, outputs, strict=True):
+            place = whole[..., *part]
+            place[...] = _fitting(jnp.reshape(logits, (*whole.shape[:-2], tile, tile)), place.shape)
+    return found
+
+
+def fusion_radius(config: NetworkConfig) -> int:
+    """Returns how many pixels around a tile its final map draws from in the image and in the streams' maps."""
+    return _FUSION_RADIUS * (config.use_fnet + (config.num_steps if config.use_rrnet else 0))
+
+
+def _fused_tiles(
+    config: NetworkConfig, params: Params, image: HostImage, tile: int
+) -> Iterator[tuple[tuple[slice, slice], Outputs]]:
+    """The part of the image that each tile covers, and the logits there."""
+    if tile < SMALLEST_TILE:
+        raise ValueError(f"a tile has {SMALLEST_TILE} pixels a side or more, not {tile}")
+    maps = [_stream_map(config, scale, stream, image, tile) for scale, stream in _streams(config, params)]
+    fusion = {name: part for name, part in params.items() if name in ("fnet", "rrnet")}
+    size, radius = np.array(image.shape[:2], np.int32), fusion_radius(config)
+    for origin in _origins(image.shape[:2], tile):
+        corner, side = origin - radius, tile + 2 * radius
+        firsts = tuple(_first(corner, low.shape, image.shape[:2]) for low in maps)
+        lows = tuple(
+            _window(low, first, _length(side, 1 / scale))
+            for low, first, scale in zip(maps, firsts, config.scales, strict=True)
+        )
+        window = _window(image, corner, side)
+        yield _part(origin, tile), _fusion_tile(config, tile, fusion, window, lows, firsts, origin, size)
+
+
+def _streams(config: NetworkConfig, params: Params) -> list[tuple[Fraction, Params]]:
+    """The scale and the parameters of each stream."""
+    return [(scale, params[stream_name(config, number)]) for number, scale in enumerate(config.scales)]
+
+
+def _stream_map(
+    config: NetworkConfig, scale: Fraction, params: Params, image: HostImage, tile: int
+) -> Float32[ndarray, "low_h low_w"]:
+    """The logits of a stream's map, at its own scale."""
+    size = np.array(image.shape[:2], np.int32)
+    result = np.empty([scaled_size(n, scale) for n in image.shape[:2]], np.float32)
+    side = tile + 2 * STREAM_RADIUS
+    for origin in _origins(result.shape, tile):
+        first = _first(origin - STREAM_RADIUS, image.shape[:2], result.shape)
+        window, part = _window(image, first, _length(side, scale)), _part(origin, tile)
+        logits = _stream_tile(config, scale, tile, params, window, first, origin, size)
+        result[part] = _fitting(logits, result[part].shape)
+    return result
+
+
+@functools.partial(jax.jit, static_argnames=("config", "scale", "tile"))
+def _stream_tile(
+    config: NetworkConfig,
+    scale: Fraction,
+    tile: int,
+    params: Params,
+    window: UInt8[Array | ndarray, "rows columns 3"],
+    first: Point,
+    origin: Point,
+    size: Point,
+) -> Float[Array, "tile tile"]:
+    """The logits of a stream's map on the tile at `origin`, from the part of the image that begins at `first`."""
+    small, corner, side = scaled_size(jnp.asarray(size), scale), origin - STREAM_RADIUS, tile + 2 * STREAM_RADIUS
+    images = _Resizing(first, size, corner, small, side)(window[None] / 255.0)
+    valid = _inside(corner, side, small)
+    images = zero_outside(normalise(images, config.normalisation), valid)
+    logits: Any = Stream(**network_parts(config)).apply({"params": params}, images, valid)
+    return _inner(logits, STREAM_RADIUS)[0, ..., 0].astype(jnp.float32)
+
+
+class _Fusion(nn.Module):
+    """FNet and RRNet as the whole network has them."""
+
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, logits: Sequence[Maps], images: Images, valid: Valid) -> tuple[Maps, Float[Array, "t b h w 1"]]:
+        return run_fusion(self.config, network_parts(self.config), logits, images, valid)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "tile"))
+def _fusion_tile(
+    config: NetworkConfig,
+    tile: int,
+    params: Params,
+    window: UInt8[Array | ndarray, "side side 3"],
+    lows: tuple[Float[Array | ndarray, "_ _"], ...],
+    firsts: tuple[Point, ...],
+    origin: Point,
+    size: Point,
+) -> Outputs:
+    """The logits of all maps on the tile at `origin`, from the parts of the streams' maps that begin at `firsts`."""
+    radius = fusion_radius(config)
+    corner, side = origin - radius, tile + 2 * radius
+    valid = _inside(corner, side, size)
+    images = zero_outside(window[None] / 255.0, valid)
+    streams = []
+    for scale, low, first in zip(config.scales, lows, firsts, strict=True):
+        resizing = _Resizing(first, scaled_size(jnp.asarray(size), scale), corner, size, side)
+        logits = jnp.asarray(low)[None, ..., None]
+        streams.append(resizing(logits) if scale == 1 else logits_of_blend(resizing, logits))
+    fusion: Any = _Fusion(config).apply({"params": params}, streams, images, valid)
+    return Outputs(*(_inner(logits, radius) for logits in (jnp.stack(streams), *fusion)))
+
+
+class _Resizing(NamedTuple):
+    """From a part of an image or map to a part of it at another size, by the weights of the whole.
+
+    Attributes:
+      first: row and column at which the given part begins.
+      size: of the whole.
+      corner: row and column at which the wanted part begins, at the other size.
+      new_size: of the whole, at the other size.
+      side: of the wanted part.
+    """
+
+    first: Point
+    size: Point
+    corner: Point
+    new_size: Point
+    side: int
+
+    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b side side c"]:
+        for axis, equation in enumerate(("ij,bjwc->biwc", "ij,bhjc->bhic")):
+            weights = resize_weights(
+                self.corner[axis] + jnp.arange(self.side),
+                self.first[axis] + jnp.arange(images.shape[1 + axis]),
+                n_in=self.size[axis],
+                n_out=self.new_size[axis],
+            )
+            images = jnp.einsum(equation, weights, images, precision=jax.lax.Precision.HIGHEST)
+        return images
+
+
+def _first(corner: Point, size: Sequence[int], new_size: Sequence[int]) -> Point:
+    """Where the part of an image begins that its resized image's part from `corner` on draws from."""
+    firsts = []
+    for start, n_in, n_out in zip(corner.tolist(), size, new_size, strict=True):
+        reach = 1 + max(1, -(-n_in // n_out))
+        firsts.append(start if n_in == n_out else max(0, (2 * start + 1) * n_in // (2 * n_out) - reach))
+    return np.array(firsts, np.int32)
+
+
+def _length(side: int, scale: Fraction) -> int:
+    """How long a part has to be that `side` pixels at `scale` draw from, begun at `_first`.
+
+    The ratio of two sizes is not exactly the scale, as sizes are rounded: by half a pixel of a tile or more where
+    there are several tiles, and where there is one, a part of this length holds the whole image.
+    """
+    return side if scale == 1 else math.ceil((side + 4) * (1 + Fraction(1, SMALLEST_TILE)) / scale) + 4
+
+
+def _origins(size: Sequence[int], tile: int) -> Iterator[Point]:
+    """The top left corners of all tiles, row by row."""
+    for origin in itertools.product(*(range(0, n, tile) for n in size)):
+        yield np.array(origin, np.int32)
+
+
+def _part(origin: Point, tile: int) -> tuple[slice, slice]:
+    top, left = origin.tolist()
+    return slice(top, top + tile), slice(left, left + tile)
+
+
+def _fitting(logits: Float[Array, "... tile tile"], shape: Sequence[int]) -> Float32[ndarray, "... h w"]:
+    """What of a tile lies within the image, on the host."""
+    return np.asarray(logits)[..., : shape[-2], : shape[-1]]
+
+
+def _window(array: ndarray, first: Point, side: int) -> ndarray:
+    """The square part of an array that begins at `first`, with zeros where it reaches beyond the array."""
+    window = np.zeros((side, side, *array.shape[2:]), array.dtype)
+    starts = np.maximum(first, 0)
+    inner = array[tuple(slice(start, start + side + min(0, begin)) for start, begin in zip(starts, first, strict=True))]
+    top, left = starts - first
+    window[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return window
+
+
+def _inside(corner: Point, side: int, size: Point) -> Bool[Array, "1 side side 1"]:
+    """Which pixels of a square part from `corner` on belong to an image of `size`."""
+    rows, columns = (corner[axis] + jnp.arange(side) for axis in (0, 1))
+    return ((rows >= 0) & (rows < size[0]))[None, :, None, None] & ((columns >= 0) & (columns < size[1]))[
+        None, None, :, None
+    ]
+
+
+def _inner(logits: Float[Array, "... h w 1"], radius: int) -> Float[Array, "... new_h new_w 1"]:
+    """Logits without the border of a tile."""
+    return logits[..., radius : logits.shape[-3] - radius, radius : logits.shape[-2] - radius, :]
