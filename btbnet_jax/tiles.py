@@ -155,7 +155,7 @@ def _stream_tile(
 ) -> Float[Array, "tile tile"]:
     """The logits of a stream's map on the tile at `origin`, from the part of the image that begins at `first`."""
     small, corner, side = scaled_size(jnp.asarray(size), scale), origin - STREAM_RADIUS, tile + 2 * STREAM_RADIUS
-    images = _Resizing(first, size, corner, small, side)(window[None] / 255.0)
+    images = _Resizing(first, size, corner, small, side)(jnp.asarray(window)[None] / 255.0)
     valid = _inside(corner, side, small)
     images = zero_outside(normalise(images, config.normalisation), valid)
     logits: Any = Stream(**network_parts(config)).apply({"params": params}, images, valid)
@@ -187,7 +187,7 @@ def _fusion_tile(
     radius = fusion_radius(config)
     corner, side = origin - radius, tile + 2 * radius
     valid = _inside(corner, side, size)
-    images = zero_outside(window[None] / 255.0, valid)
+    images = zero_outside(jnp.asarray(window)[None] / 255.0, valid)
     streams = []
     for scale, low, first in zip(config.scales, lows, firsts, strict=True):
         resizing = _Resizing(first, scaled_size(jnp.asarray(size), scale), corner, size, side)

@@ -57,7 +57,7 @@ def spread(config: NetworkConfig) -> Params:
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(size=(height, width, 3))
     smooth = noise + 20 * ndimage.gaussian_filter(noise, (8, 8, 0))
-    return np.uint8(255 * (smooth - smooth.min()) / max(np.ptp(smooth), 1e-6))
+    return (255 * (smooth - smooth.min()) / max(np.ptp(smooth), 1e-6)).astype(np.uint8)
 
 
 def sizes() -> list[tuple[int, int]]:
@@ -143,7 +143,7 @@ def without_cache(function: Any) -> Any:
     """Compiles the tiles' programs anew, before and after."""
 
     def call(*arguments: Any, **options: Any) -> Any:
-        programs = (tiles._stream_tile, tiles._fusion_tile)
+        programs: tuple[Any, ...] = (tiles._stream_tile, tiles._fusion_tile)
         for program in programs:
             program.clear_cache()
         try:
@@ -164,12 +164,14 @@ def test_a_tile_without_the_border_that_it_draws_from_shows(params: Params, monk
 
 
 def test_two_programs_and_one_for_each_further_stream_serve_all_sizes(params: Params):
-    def run() -> None:
+    programs: tuple[Any, ...] = (tiles._stream_tile, tiles._fusion_tile)
+
+    def compiled() -> list[int]:
         for size in ((40, 50), (33, 91), (7, 5)):
             tiled_logits(CONFIG, params, picture(*size), tile=TILE)
-        assert (tiles._stream_tile._cache_size(), tiles._fusion_tile._cache_size()) == (3, 1)
+        return [program._cache_size() for program in programs]
 
-    without_cache(run)()
+    assert without_cache(compiled)() == [3, 1]
 
 
 def test_tiles_that_would_be_all_border_are_refused(params: Params):
