@@ -76,7 +76,7 @@ def config_from_flags() -> TrainConfig:
             },
             "loss": {
                 "kind": LOSS.value,
-                "stream_weights": [float(alpha) for alpha in ALPHAS.value],
+                "stream_weights": _numbers(ALPHAS),
                 "fnet_weight": FNET_WEIGHT.value,
                 "step_weight": STEP_WEIGHT.value,
                 "overlap_weight": OVERLAP_WEIGHT.value,
@@ -108,6 +108,13 @@ def config_from_flags() -> TrainConfig:
             "init_from": INIT_FROM.value,
         }
     )
+
+
+def _numbers(flag: flags.FlagHolder[list[str]]) -> list[float]:
+    try:
+        return [float(text) for text in flag.value]
+    except ValueError as error:
+        raise ValueError(f"--{flag.name} takes numbers with commas between, not {','.join(flag.value)}") from error
 
 
 def schedule_from_flags() -> Schedule:

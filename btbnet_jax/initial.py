@@ -76,7 +76,7 @@ def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
         }
         normalisation = vgg16.normalisation
     else:
-        raise FileNotFoundError(f"init_from: there is no run and no VGG16 file {path}")
+        raise FileNotFoundError(f"init_from: there is no run and no VGG16 file {path}: train it first, or name another")
     network = dataclasses.replace(config.network, normalisation=normalisation)
     return dataclasses.replace(config, network=network), jax.tree.map(jax.numpy.asarray, params)
 

@@ -1,5 +1,6 @@
 """The files around the code agree with it and with each other."""
 
+import ast
 import re
 import tomllib
 from importlib import metadata
@@ -56,6 +57,17 @@ def test_no_file_imports_another_framework(python_files: list[Path]):
         for name in imported(path.read_text(encoding="utf-8"))
         if name.partition(".")[0] in frameworks
     ]
+    assert found == []
+
+
+def test_functions_fit_on_a_screen(python_files: list[Path]):
+    found = []
+    for path in python_files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                if body and (body[-1].end_lineno or 0) - body[0].lineno >= 50:
+                    found.append(f"{path.name}: {node.name}")
     assert found == []
 
 

@@ -319,8 +319,3 @@ def test_devices_that_cannot_share_a_batch_are_refused(run, tmp_path: Path):
     ):
         run(tmp_path, config, num_devices=2)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_intervals_of_no_step_are_refused():
-    with pytest.raises(ValueError, match="intervals are 1 step or more"):
-        Schedule(save_every=0)

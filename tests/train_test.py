@@ -59,7 +59,7 @@ def test_a_run_needs_a_folder(train: Call):
         ("--scales=1/0", "scales"),
         ("--scales=big", "scales"),
         ("--stream_weights=1,2", "2 stream weights for 1 streams"),
-        ("--stream_weights=much", "much"),
+        ("--stream_weights=much", "--stream_weights takes numbers with commas between, not much"),
         ("--width=0", "width multiplier"),
         ("--batch_size=0", "batch_size"),
         ("--warmup_steps=6", "a warm-up of 6 steps leaves none of 6"),
@@ -70,7 +70,7 @@ def test_a_run_needs_a_folder(train: Call):
         ("--split=valid", "no split 'valid'"),
         ("--split=train[:0]", "has no example in 'train[:0]'"),
         ("--devices=9", "there are 1 to 2 devices to train on, not 9"),
-        ("--init_from=absent", "there is no run and no VGG16 file absent"),
+        ("--init_from=absent", "there is no run and no VGG16 file absent: train it first, or name another"),
     ],
 )
 def test_a_value_that_is_no_good_is_named_before_anything_is_written(
