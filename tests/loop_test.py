@@ -314,8 +314,6 @@ def test_figures_between_rows_are_averaged(run, tmp_path: Path, monkeypatch: pyt
 
 def test_devices_that_cannot_share_a_batch_are_refused(run, tmp_path: Path):
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, batch_size=3))
-    with pytest.raises(
-        ValueError, match=r"2 devices cannot share a batch of 3 images equally: give .* \(--devices=1\)"
-    ):
+    with pytest.raises(ValueError, match=r"2 devices cannot share a batch of 3 images equally: give .*--devices=1"):
         run(tmp_path, config, num_devices=2)
     assert list(tmp_path.iterdir()) == []
