@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from btbnet_jax import checkpoints
 from btbnet_jax.config import TrainConfig
 from btbnet_jax.network import init_params
 from btbnet_jax.pretrained import load_vgg16
+from btbnet_jax.weights import Weights, differing_shapes, is_weights, load_weights
 
 Params = dict[str, Any]
 
@@ -35,12 +35,17 @@ def load_trained(path: Path | str) -> Trained:
     """Returns what a run has learned, by its best checkpoint.
 
     Args:
-      path: of a run, or of one of its checkpoints.
+      path: of a run, of one of its checkpoints, or of a weights file.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
       CheckpointError: it is damaged; no other is taken unasked.
+      WeightsError: a weights file is damaged.
     """
+    if Path(path).is_file():
+        weights = load_weights(Path(path))
+        summary = {"config": TrainConfig(network=weights.config).to_json(), "step": 0} | weights.summary
+        return Trained(weights.params, TrainConfig.from_json(summary["config"]), weights.digest, summary["step"])
     folder, *others = checkpoints.find(path)
     try:
         checkpoint = checkpoints.read(folder, only=("average", "params"))
@@ -54,6 +59,22 @@ def load_trained(path: Path | str) -> Trained:
     return Trained(checkpoint.trees[name], config, checkpoint.digests[name], checkpoint.step)
 
 
+def weights_of(path: Path | str, *, licence: str) -> Weights:
+    """Returns the weights of a run, of one of its checkpoints or of a weights file, to be saved; errors as above.
+
+    Args:
+      path: as of `load_trained`.
+      licence: of the weights; that of a weights file where it is empty.
+    """
+    if Path(path).is_file():
+        weights = load_weights(Path(path))
+        return weights._replace(licence=licence or weights.licence)
+    trained = load_trained(path)
+    record = checkpoints.read(checkpoints.find(path)[0], only=()).record
+    summary = {name: record[name] for name in ("config", "validation", "versions") if name in record}
+    return Weights(trained.params, trained.config.network, summary | {"step": trained.step}, licence)
+
+
 def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
     """Returns the parameters before the first step, and the configuration with the normalisation they want.
 
@@ -65,9 +86,11 @@ def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
     if not config.init_from:
         return config, fresh
     path = Path(config.init_from)
-    if path.is_dir():
+    if path.is_dir() or is_weights(path):
         params, trained, *_ = load_trained(path)
-        _check_same(fresh, params, path)
+        if problems := differing_shapes(fresh, params):
+            listed = "\n  ".join(problems)
+            raise ValueError(f"the parameters of {path} are not those of the network that is configured:\n  {listed}")
         normalisation = trained.network.normalisation
     elif path.is_file():
         vgg16 = load_vgg16(path, width=config.network.width)
@@ -79,19 +102,3 @@ def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
         raise FileNotFoundError(f"init_from: there is no run and no VGG16 file {path}: train it first, or name another")
     network = dataclasses.replace(config.network, normalisation=normalisation)
     return dataclasses.replace(config, network=network), jax.tree.map(jax.numpy.asarray, params)
-
-
-def _check_same(wanted: Params, found: Params, path: Path) -> None:
-    """Raises ValueError with all that is missing from `found`, unexpected in it, or of another shape."""
-    shapes = [
-        {jax.tree_util.keystr(keys, simple=True, separator="/"): np.shape(leaf) for keys, leaf in leaves}
-        for leaves in map(jax.tree_util.tree_leaves_with_path, (wanted, found))
-    ]
-    problems = [
-        f"{name}: {'missing' if got is None else list(got)}, wanted {'none' if want is None else list(want)}"
-        for name in sorted(shapes[0] | shapes[1])
-        if (want := shapes[0].get(name)) != (got := shapes[1].get(name))
-    ]
-    if problems:
-        listed = "\n  ".join([*problems[:12], *([f"and {len(problems) - 12} more"] if len(problems) > 12 else [])])
-        raise ValueError(f"the parameters of {path} are not those of the network that is configured:\n  {listed}")

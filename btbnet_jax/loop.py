@@ -194,7 +194,7 @@ def _validate(
     step, size, batch_size = int(state.step), config.data.size, config.data.batch_size if config.data.size else 1
     shares = mesh if batch_size % mesh.size == 0 else None
     method = evaluation.network_method(config.network, state.best_params, mesh=shares)
-    reading = {"size": size, "batch_size": batch_size, "threads": config.data.threads}
+    reading: dict[str, Any] = {"size": size, "batch_size": batch_size, "threads": config.data.threads}
     counts = evaluation.count_levels({"network": method}, examples, **reading)["network"]
     scores = metrics.scores(counts)
     log.write("validation", step, scores)

@@ -74,12 +74,13 @@ def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransfo
     if config.kind == "adamw":
         parts += [optax.adamw(rate, weight_decay=config.weight_decay, mask=kernels)]
     elif config.kind == "muon":
+        axes: Any = _muon_axes  # whose type Optax does not foresee
         parts += [
             optax.contrib.muon(
                 rate,
                 beta=config.momentum,
                 weight_decay=config.weight_decay,
-                muon_weight_dimension_numbers=_muon_axes,
+                muon_weight_dimension_numbers=axes,
                 consistent_rms=0.2,  # updates as long as those of AdamW, whose rates it can take
             )
         ]

@@ -20,11 +20,12 @@ FLOORS = (
         "initial",
         "journal",
         "detect",
+        "pictures",
         "tiles",
         "report",
         "export",
     ),
-    ("checkpoints", "weights", "data", "augment", "builders", "pretrained"),
+    ("weights", "checkpoints", "data", "augment", "builders", "pretrained"),
     ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
     ("images", "resize", "config", "types"),
 )

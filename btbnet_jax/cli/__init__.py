@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from btbnet_jax import __version__
-from btbnet_jax.cli import data
+from btbnet_jax.cli import data, detect, weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,11 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="btbnet", description="BTBNet: which parts of a photograph are in focus.")
     parser.add_argument("--version", action="version", version=f"btbnet_jax {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    detect.add_command(commands)
     data.add_command(commands)
+    weights.add_command(commands)
     options = parser.parse_args(arguments)
     try:
-        options.run(options)
-    except (ValueError, OSError) as error:
+        return options.run(options) or 0
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"btbnet: {error}", file=sys.stderr)
         return 1
-    return 0

@@ -111,9 +111,9 @@ class Aperture:
         reach, (height, width) = kernel.shape[0] // 2, light.shape[1:]
         padded = np.pad(light, ((0, 0), (reach, reach), (reach, reach)), mode="symmetric")
         size = [fft.next_fast_len(n, real=True) for n in padded.shape[1:]]
-        spectrum = fft.rfft2(padded, s=size) * fft.rfft2(kernel, s=size)
-        result = fft.irfft2(spectrum, s=size)[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
-        return np.maximum(result, 0)
+        spectrum = np.asarray(fft.rfft2(padded, s=size)) * np.asarray(fft.rfft2(kernel, s=size))
+        result = np.asarray(fft.irfft2(spectrum, s=size))
+        return np.maximum(result[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width], 0)
 
 
 def _radius(rng: Generator) -> float:
@@ -171,7 +171,7 @@ def _shape(rng: Generator, size: tuple[int, int]) -> Plane:
 def _waves(rng: Generator, size: tuple[int, int], extent: float) -> Plane:
     """Smooth noise of deviation 1, its waves about `extent` of the image long."""
     coarse = ndimage.gaussian_filter(rng.standard_normal((48, 48)).astype(np.float32), 48 * extent / 2, mode="wrap")
-    field = ndimage.zoom(coarse, (size[0] / 48, size[1] / 48), order=1, grid_mode=True, mode="nearest")
+    field = np.asarray(ndimage.zoom(coarse, (size[0] / 48, size[1] / 48), order=1, grid_mode=True, mode="nearest"))
     return (field / field.std()).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Files to arrays and back: the only module that knows Pillow.
+"""Files of images, masks and maps to arrays and back.
 
 An image comes out as RGB uint8 and a mask as grey uint8, whatever the file holds: EXIF orientation is
 applied, 16-bit grey is scaled to 8 bits, palettes, CMYK and bilevel are converted, of an animation the first
@@ -60,10 +60,15 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> HostImage:
       FileNotFoundError: no such file.
     """
     with _upright(source, max_pixels) as image:
-        if image.has_transparency_data:
-            rgba = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return np.array(image.convert("RGB"))
+        return laid_on_white(image)
+
+
+def laid_on_white(image: Image.Image) -> HostImage:
+    """Returns an image as RGB, its transparent pixels on white."""
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.array(image.convert("RGB"))
 
 
 def read_mask(source: Source, *, max_pixels: int = MAX_PIXELS) -> HostMap:
@@ -207,15 +212,22 @@ def _grey(image: Image.Image) -> HostMap:
 @contextlib.contextmanager
 def _upright(source: Source, max_pixels: int, *, floating: bool = False) -> Iterator[Image.Image]:
     """The decoded image with its orientation applied, in a mode of 8 bits, or where allowed of floating point."""
+    with decoded(source, max_pixels, floating=floating) as (_, image):
+        yield image
+
+
+@contextlib.contextmanager
+def decoded(source: Source, max_pixels: int, *, floating: bool = False) -> Iterator[tuple[Image.Image, Image.Image]]:
+    """An image as its file has it, and with its orientation applied, in 8 bits, or where allowed in floating point."""
     with _opened(source, max_pixels) as (image, orientation):
         with _pillow_quiet() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
         if image.mode.startswith("I"):
-            yield _turned(_from_16_bits(image), orientation)
+            yield image, _turned(_from_16_bits(image), orientation)
         elif image.mode == "F" and not floating:
             raise ImageError("has floating point pixels, whose range is not known: save it with 8 bits")
         else:
-            yield _turned(image, orientation)
+            yield image, _turned(image, orientation)
 
 
 @contextlib.contextmanager

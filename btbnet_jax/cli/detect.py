@@ -1,0 +1,316 @@
+"""``btbnet detect``: what is in focus in photographs."""
+
+import argparse
+import hashlib
+import io
+import json
+import operator
+import os
+import re
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from btbnet_jax import report
+from btbnet_jax.detect import Detection, Detector, Plane
+from btbnet_jax.images import (
+    MAX_PIXELS,
+    ImageError,
+    Photograph,
+    encode_png,
+    encode_png16,
+    overlay,
+    quantise,
+    read_photograph,
+    side_by_side,
+)
+from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, find_pictures, result_names
+
+_DESCRIPTION = """\
+Finds what is in focus in photographs.
+
+Takes files, folders (with all folders within), patterns, or - for a picture from standard input. Each result goes into
+the output folder under the name of its photograph; nothing that is there is overwritten. A map is white where the
+photograph is in focus.
+
+examples:
+  btbnet detect photo.jpg                          the map of one photograph, focus/photo_focus.png
+  btbnet detect holiday --kind overlay             a folder; what is blurred is tinted
+  btbnet detect '*.jpg' --kind mask --invert       white where blurred, for a tool that masks the blur
+  btbnet detect holiday --kind none --select 'focus<0.1'
+                                                   lists what is hardly in focus anywhere; no pictures
+  btbnet detect - < photo.jpg > map.png            in a pipe
+  btbnet detect large.jpg --max-size 0             at the photograph's own resolution, in tiles
+"""
+
+Drawing = Callable[[Photograph, Detection, argparse.Namespace], bytes]
+
+
+def _map(_: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
+    return encode_png(quantise(_polarity(detection.focus_map, options)))
+
+
+def _map16(_: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
+    return encode_png16(_polarity(detection.focus_map, options))
+
+
+def _array(_: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, _polarity(detection.focus_map, options), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _mask(_: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
+    mask = detection.mask(options.threshold) != options.invert
+    return encode_png(np.where(mask, np.uint8(255), np.uint8(0)))
+
+
+def _overlay(photograph: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
+    return encode_png(overlay(photograph.image, _polarity(detection.focus_map, options)))
+
+
+def _side(photograph: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
+    return encode_png(side_by_side(photograph.image, _polarity(detection.focus_map, options)))
+
+
+class _Kind(NamedTuple):
+    """What is written for a photograph."""
+
+    ending: str
+    draw: Drawing
+    text: str
+
+
+KINDS = {
+    "map": _Kind("_focus.png", _map, "8-bit grey PNG"),
+    "map16": _Kind("_focus16.png", _map16, "16-bit grey PNG"),
+    "npy": _Kind("_focus.npy", _array, "NumPy array, float32, 0..1"),
+    "mask": _Kind("_mask.png", _mask, "black and white at --threshold"),
+    "overlay": _Kind("_overlay.png", _overlay, "the photograph, tinted where it is blurred"),
+    "side": _Kind("_side.png", _side, "the photograph beside its map"),
+}
+
+
+def add_command(commands: Any) -> None:
+    """Adds ``detect`` to the subcommands of an argument parser."""
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser("detect", help="find what is in focus", description=_DESCRIPTION, formatter_class=kind)
+    parser.add_argument("inputs", nargs="*", help="files, folders, patterns, or - for standard input")
+    parser.add_argument("--list", type=Path, help="file with one path a line; - for standard input")
+    parser.add_argument("--weights", help="weights file or name of a network (default: the first that is found)")
+    parser.add_argument("--output", type=Path, default=Path("focus"), help="folder for the results (default: focus)")
+    kinds = "; ".join(f"{name}: {one.text}" for name, one in KINDS.items())
+    parser.add_argument("--kind", choices=[*KINDS, "none"], default="map", help=f"what to write: {kinds}; none")
+    parser.add_argument("--all-maps", action="store_true", help="also a labelled panel of all maps on the way")
+    parser.add_argument("--invert", action="store_true", help="white where blurred")
+    parser.add_argument("--threshold", type=float, default=0.5, help="of masks and of the share in focus (0.5)")
+    parser.add_argument(
+        "--max-size",
+        type=int,
+        default=None,
+        help="longest side that the network sees, 0 for the photograph's own; by default a square of the size that the "
+        "network was trained at",
+    )
+    parser.add_argument("--tile", type=int, default=512, help="side of the tiles of large photographs (512): memory")
+    parser.add_argument("--batch", type=int, default=4, help="photographs at a time (4)")
+    parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="where to compute (default: the best there is)")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger ones ({MAX_PIXELS:,})")
+    parser.add_argument("--report", type=Path, help="write what was found as .csv or .json, too")
+    parser.add_argument("--select", type=_selection, help="print the paths of pictures such as 'focus<0.1'")
+    parser.add_argument("--overwrite", action="store_true", help="do again what is done, and replace what is there")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Does as the options say; returns 1 where a picture could not be read."""
+    _check(options)
+    if options.device:
+        jax.config.update("jax_platforms", {"gpu": "cuda"}.get(options.device, options.device))
+    _keep_compiled_programs()
+    if options.inputs == ["-"]:
+        return _pipe(options)
+    pictures, problems = find_pictures([*options.inputs, *_listed(options.list)])
+    detector, settings = _detector(options)
+    table = Report(options.output / "report.csv", settings)
+    ending = "" if options.kind == "none" else KINDS[options.kind].ending
+    work = []
+    for picture, name in zip(pictures, result_names(pictures, ending or "_"), strict=True):
+        result = options.output / name if ending else None
+        if options.overwrite or not table.done(str(picture.path), result):
+            if result and result.exists() and not options.overwrite:
+                problems.append(f"{picture.path}: {result} is there already, of other settings: give --overwrite")
+            else:
+                work.append((picture, result))
+    problems += _work(work, detector, table, options)
+    files = [str(picture.path) for picture in pictures]
+    _finish(files, table, options, problems, skipped=len(pictures) - len(work))
+    return 1 if problems else 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises ValueError for options that cannot be, before anything is read."""
+    if not options.inputs and not options.list:
+        raise ValueError("give photographs: files, folders, patterns, or - for standard input")
+    if "-" in options.inputs and (len(options.inputs) > 1 or options.list):
+        raise ValueError("- stands for one picture from standard input, alone")
+    if not 0 <= options.threshold <= 1:
+        raise ValueError(f"--threshold is from 0 to 1, not {options.threshold}")
+    if options.max_size is not None and options.max_size < 0:
+        raise ValueError(f"--max-size is 0 or more, not {options.max_size}")
+    if options.report and options.report.suffix not in (".csv", ".json"):
+        raise ValueError(f"--report ends in .csv or .json, not {options.report.suffix!r}")
+
+
+def _detector(options: argparse.Namespace) -> tuple[Detector, str]:
+    """The detector, and a short digest of all that its results depend on."""
+    resolution = "training" if options.max_size is None else options.max_size or "native"
+    detector = Detector.load(options.weights, resolution=resolution, tile=options.tile, batch_size=options.batch)
+    what = [detector.digest, resolution, options.kind, options.all_maps, options.invert, options.threshold]
+    return detector, hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+
+
+def _keep_compiled_programs() -> None:
+    """Lets JAX keep what it compiles in the user's cache folder, unless it was told where already."""
+    if not getattr(jax.config, "jax_compilation_cache_dir", None):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "btbnet_jax" / "compiled"))
+
+
+def _listed(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8", "surrogateescape")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _polarity(focus_map: Plane, options: argparse.Namespace) -> Plane:
+    return 1 - focus_map if options.invert else focus_map
+
+
+def _pipe(options: argparse.Namespace) -> int:
+    """One picture from standard input, its result to standard output."""
+    if options.kind == "none":
+        raise ValueError("a picture from standard input has its result on standard output: give a --kind")
+    photograph = read_photograph(sys.stdin.buffer.read(), max_pixels=options.max_pixels)
+    detection = _detector(options)[0].detect([photograph])[0]
+    sys.stdout.buffer.write(KINDS[options.kind].draw(photograph, detection, options))
+    return 0
+
+
+def _work(
+    work: list[tuple[Found, Path | None]], detector: Detector, table: Report, options: argparse.Namespace
+) -> list[str]:
+    """Reads, computes and writes, at the same time; returns what went wrong, a line each."""
+
+    def read(item: tuple[Found, Path | None]) -> Photograph:
+        return read_photograph(item[0].path, max_pixels=options.max_pixels)
+
+    problems: list[str] = []
+    pictures = ahead(read, work)
+    with ThreadPoolExecutor(2) as writers, Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("photographs", total=len(work))
+        for some in iter(lambda: list(islice(pictures, options.batch)), []):
+            good = []
+            for (picture, result), future in some:
+                if error := future.exception():
+                    problems.append(_said(picture, error))
+                    table.add(str(picture.path), error=problems[-1])
+                else:
+                    good.append((picture, result, future.result()))
+            detections = detector.detect([photograph for *_, photograph in good], all_maps=options.all_maps)
+            written = [
+                writers.submit(_write, detector, photograph, detection, result, options)
+                for (_, result, photograph), detection in zip(good, detections, strict=True)
+            ]
+            for (picture, result, photograph), detection, future in zip(good, detections, written, strict=True):
+                problems += _noted(table, picture, result, photograph, detection, future, options)
+            progress.advance(task, len(some))
+    return problems
+
+
+def _said(picture: Found, error: BaseException) -> str:
+    """What is wrong with a picture in one line; what is no fault of the picture is raised."""
+    if not isinstance(error, ImageError | OSError):
+        raise error
+    text = str(error) or type(error).__name__
+    return text if str(picture.path) in text else f"{picture.path}: {text}"
+
+
+def _write(
+    detector: Detector, photograph: Photograph, detection: Detection, result: Path | None, options: argparse.Namespace
+) -> None:
+    if result is None:
+        return
+    result.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = result.with_name(f".{result.name}.unfinished")
+    unfinished.write_bytes(KINDS[options.kind].draw(photograph, detection, options))
+    if options.all_maps:
+        maps = [quantise(_polarity(one, options)) for one in detection.maps.values()]
+        panel = result.with_name(result.name.removesuffix(KINDS[options.kind].ending) + "_maps.png")
+        titles = ["photograph", *detector.map_names()]
+        report.panel(panel, [[photograph.image, *maps]], column_titles=titles, row_titles=[result.stem])
+    unfinished.replace(result)
+
+
+def _noted(
+    table: Report,
+    picture: Found,
+    result: Path | None,
+    photograph: Photograph,
+    detection: Detection,
+    written: Future[None],
+    options: argparse.Namespace,
+) -> list[str]:
+    """Adds a picture to the report when its result is written; returns what went wrong."""
+    if error := written.exception():
+        problem = _said(picture, error)
+        table.add(str(picture.path), error=problem)
+        return [problem]
+    height, width = photograph.image.shape[:2]
+    box = detection.sharpest_box(options.threshold)
+    table.add(
+        str(picture.path),
+        result=result or "",
+        height=height,
+        width=width,
+        focus=f"{detection.fraction_in_focus(options.threshold):.4f}",
+        notes="; ".join(photograph.notes),
+        **({} if box is None else box._asdict()),
+    )
+    return []
+
+
+def _finish(files: list[str], table: Report, options: argparse.Namespace, problems: list[str], *, skipped: int) -> None:
+    """Prints what was selected to standard output, and what was done to standard error; writes the report asked for."""
+    rows = [table.rows[file] for file in files if file in table.rows]
+    if options.report and options.report.suffix == ".csv":
+        report.write_csv(options.report, rows, list(COLUMNS))
+    elif options.report:
+        report.write_json(options.report, {"pictures": rows})
+    if options.select:
+        for row in rows:
+            if not row["error"] and options.select(float(row["focus"])):
+                print(row["file"])
+    done = len(files) - len(problems)
+    before = f", {skipped} of them before" if skipped else ""
+    print(f"{done} of {len(files)} pictures done{before}; {table.path}", file=sys.stderr)
+    for problem in problems:
+        print(f"btbnet: {problem}", file=sys.stderr)
+
+
+def _selection(text: str) -> Callable[[float], bool]:
+    """Whether a share in focus is one that was asked for, such as "focus<0.1"."""
+    match = re.fullmatch(r"\s*focus\s*(<=|>=|<|>)\s*(0?\.\d+|[01](?:\.\d*)?)\s*", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 'focus<0.1' or 'focus>=0.5'")
+    compare = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}[match[1]]
+    limit = float(match[2])
+    return lambda share: compare(share, limit)

@@ -1,0 +1,211 @@
+"""From photographs of any size to what is in focus in them."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, UInt8
+from numpy import ndarray
+from scipy import ndimage, special
+
+from btbnet_jax.checkpoints import digest
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.images import Photograph, Picture, read_photograph, resize_image, resize_map
+from btbnet_jax.network import BTBNet
+from btbnet_jax.tiles import tiled_logits, tiled_outputs
+from btbnet_jax.types import HostImage
+from btbnet_jax.weights import find_weights, load_weights
+
+BUCKET = 64
+"""Photographs that go through in one piece are padded to multiples of this, so that few shapes are compiled."""
+
+Plane = Float32[ndarray, "h w"]
+Planes = Float32[ndarray, "k _ _"]
+Resolution = int | Literal["training", "native"]
+
+
+class Box(NamedTuple):
+    """Rows ``top`` to ``bottom`` - 1 and columns ``left`` to ``right`` - 1 of a photograph."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+class Detection(NamedTuple):
+    """What is in focus in a photograph.
+
+    Attributes:
+      focus_map: 0..1, 1 = in focus, at the photograph's own size.
+      maps: where they were asked for, the maps on the way by their names, in order, at the same size.
+      notes: what was done to the file to read it, for people.
+    """
+
+    focus_map: Plane
+    maps: dict[str, Plane]
+    notes: tuple[str, ...]
+
+    def mask(self, threshold: float = 0.5) -> Bool[ndarray, "h w"]:
+        """Returns where the map is `threshold` or more."""
+        return self.focus_map >= threshold
+
+    def fraction_in_focus(self, threshold: float = 0.5) -> float:
+        """Returns the share of the photograph that `mask` covers, 0..1."""
+        return float(self.mask(threshold).mean())
+
+    def sharpest_box(self, threshold: float = 0.5) -> Box | None:
+        """Returns the box about the largest connected part of `mask`, None where nothing is in focus."""
+        labeled: Any = ndimage.label(self.mask(threshold))
+        labels, count = labeled
+        if not count:
+            return None
+        largest = int(np.argmax(np.bincount(labels.ravel())[1:]))
+        rows, columns = ndimage.find_objects(labels)[largest]
+        return Box(rows.start, columns.start, rows.stop, columns.stop)
+
+
+class Detector:
+    """A trained network, ready for photographs.
+
+    Args:
+      params: of the network.
+      config: of the network.
+      resolution: what the network sees: "training" for a square of `training_size`, as it has learned from;
+        "native" for the photograph as it is; or the longest side in pixels, of photographs that are longer.
+      training_size: height and width that it was trained at.
+      tile: side in pixels of the tiles that larger photographs are computed in, see `tiles`; it bounds memory.
+      batch_size: photographs of one size that go through together.
+
+    Raises:
+      ValueError: a resolution, tile or batch that cannot be.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        config: NetworkConfig,
+        *,
+        resolution: Resolution = "training",
+        training_size: int = 320,
+        tile: int = 512,
+        batch_size: int = 4,
+    ) -> None:
+        if resolution not in ("training", "native") and not (isinstance(resolution, int) and resolution > 0):
+            raise ValueError(f'the resolution is "training", "native" or a longest side in pixels, not {resolution!r}')
+        if batch_size < 1 or tile < BUCKET:
+            raise ValueError(f"a batch has 1 photograph or more and a tile {BUCKET} pixels a side or more")
+        self.config, self.digest, self._params = config, digest(params), jax.device_put(params)
+        self._resolution, self._training_size = resolution, training_size or 320
+        self._tile, self._batch_size = tile, batch_size
+
+    @classmethod
+    def load(cls, weights: str | None = None, **options: Any) -> "Detector":
+        """Returns the detector of a weights file.
+
+        Args:
+          weights: its path, or the name of a network that is installed; None for the first that is found.
+          options: of the detector.
+
+        Raises:
+          FileNotFoundError: there is none; the message says how to get or to train one.
+          WeightsError: it is damaged.
+        """
+        loaded = load_weights(find_weights(weights))
+        size = loaded.summary.get("config", {}).get("data", {}).get("size", 0)
+        return cls(loaded.params, loaded.config, **{"training_size": size or 320, **options})
+
+    @overload
+    def __call__(self, pictures: list[Any], *, all_maps: bool = False) -> list[Detection]: ...
+    @overload
+    def __call__(self, pictures: Picture, *, all_maps: bool = False) -> Detection: ...
+    def __call__(self, pictures: Picture | list[Picture], *, all_maps: bool = False) -> Detection | list[Detection]:
+        """Returns what is in focus in a photograph, or in each of a list.
+
+        Args:
+          pictures: paths, bytes, open files, PIL images or arrays; a list of them, or an array [b, h, w, 3].
+          all_maps: return the maps on the way as well: of every stream, of FNet and of every recurrent step.
+
+        Raises:
+          ImageError: a picture that cannot be read; nothing is returned for the others.
+        """
+        if isinstance(pictures, ndarray) and pictures.ndim == 4:
+            pictures = list(pictures)
+        if isinstance(pictures, list):
+            return self.detect([read_photograph(picture) for picture in pictures], all_maps=all_maps)
+        return self.detect([read_photograph(pictures)], all_maps=all_maps)[0]
+
+    def detect(self, photographs: Sequence[Photograph], *, all_maps: bool = False) -> list[Detection]:
+        """Returns what is in focus in photographs that have been read; see `__call__`."""
+        seen = [self._at_resolution(photograph.image) for photograph in photographs]
+        groups: dict[tuple[int, int], list[int]] = {}
+        found: dict[int, Planes] = {}
+        for index, image in enumerate(seen):
+            if image.shape[0] * image.shape[1] > self._tile**2:
+                found[index] = self._by_tiles(image, all_maps)
+            else:
+                groups.setdefault(_bucket(image), []).append(index)
+        for shape, group in groups.items():
+            for first in range(0, len(group), self._batch_size):
+                some = group[first : first + self._batch_size]
+                found |= zip(some, self._in_one_piece([seen[index] for index in some], shape, all_maps), strict=True)
+        return [self._detection(found[index], photograph) for index, photograph in enumerate(photographs)]
+
+    def map_names(self) -> list[str]:
+        """Returns what all maps are called, in the order of the network; the last is the final one."""
+        steps = self.config.num_steps if self.config.use_rrnet else 0
+        streams = [f"stream {number}, scale {scale}" for number, scale in enumerate(self.config.scales, start=1)]
+        return [*streams, "fused", *(f"step {number}" for number in range(1, steps + 1))]
+
+    def _at_resolution(self, image: HostImage) -> UInt8[ndarray, "new_h new_w 3"]:
+        if self._resolution == "training":
+            return resize_image(image, (self._training_size, self._training_size))
+        longest = max(image.shape[:2])
+        if self._resolution == "native" or longest <= self._resolution:
+            return image
+        height, width = (max(1, (2 * n * self._resolution + longest) // (2 * longest)) for n in image.shape[:2])
+        return resize_image(image, (height, width))
+
+    def _by_tiles(self, image: HostImage, all_maps: bool) -> Planes:
+        if all_maps:
+            streams, fused, steps = tiled_outputs(self.config, self._params, image, tile=self._tile)
+            return np.concatenate([streams, fused[None], steps])
+        return tiled_logits(self.config, self._params, image, tile=self._tile)[None]
+
+    def _in_one_piece(
+        self, images: Sequence[UInt8[ndarray, "_ _ 3"]], shape: tuple[int, int], all_maps: bool
+    ) -> Iterator[Planes]:
+        """The logits of each of some images, in arrays of one shape."""
+        array = np.zeros((self._batch_size, *shape, 3), np.uint8)
+        sizes = np.zeros((self._batch_size, 2), np.int32)
+        for row, image in enumerate(images):
+            height, width = sizes[row] = image.shape[:2]
+            array[row, :height, :width] = image
+        planes = np.asarray(_predict(self.config, self._params, array, sizes, all_maps=all_maps))
+        for row, (height, width) in enumerate(sizes[: len(images)].tolist()):
+            yield planes[:, row, :height, :width]
+
+    def _detection(self, logits: Planes, photograph: Photograph) -> Detection:
+        size = photograph.image.shape[0], photograph.image.shape[1]
+        maps = [resize_map(special.expit(plane), size) for plane in logits]
+        named = dict(zip(self.map_names(), maps, strict=True)) if len(maps) > 1 else {}
+        return Detection(maps[-1], named, photograph.notes)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "all_maps"))
+def _predict(
+    config: NetworkConfig, params: Any, images: UInt8[Array | ndarray, "b h w 3"], size: Any, *, all_maps: bool
+) -> Float[Array, "k b h w"]:
+    """The logits of the final map, or of all maps in the order of `Detector.map_names`."""
+    outputs: Any = BTBNet(config).apply({"params": params}, jnp.asarray(images) / 255.0, size)
+    if not all_maps:
+        return outputs.logits[None, ..., 0]
+    return jnp.concatenate([outputs.streams, outputs.fused[None], outputs.steps])[..., 0]
+
+
+def _bucket(image: HostImage) -> tuple[int, int]:
+    height, width = (-(-n // BUCKET) * BUCKET for n in image.shape[:2])
+    return height, width

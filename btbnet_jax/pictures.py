@@ -1,0 +1,186 @@
+"""Many photographs: found in files, folders and lists, each with the name of its result; read ahead, written behind."""
+
+import csv
+import glob
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from btbnet_jax.images import SUFFIXES
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class Found(NamedTuple):
+    """A picture to work on.
+
+    Attributes:
+      path: of the file.
+      inside: its path within the folder that was named, or its file name alone.
+    """
+
+    path: Path
+    inside: Path
+
+
+def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str]]:
+    """Returns the pictures of files, folders and patterns, each once, and what is wrong with the inputs.
+
+    In folders, at any depth, files count by their suffix; a file that is named itself counts whatever it is called.
+    A folder that is reached again, by a symbolic link, is left out.
+
+    Args:
+      inputs: paths, or patterns with ``*``, ``?``, ``[]`` and ``**`` where no file has that name.
+    """
+    found: dict[Path, Found] = {}
+    problems = []
+    for text in inputs:
+        matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))  # noqa: PTH207
+        paths = [Path(match) for match in matches]
+        pictures = [picture for path in paths for picture in _pictures_at(path)]
+        if not paths:
+            problems.append(f"{text}: there is no such file or folder")
+        elif not pictures:
+            problems.append(f"{text}: no pictures in it; their names end in {', '.join(SUFFIXES)}")
+        for picture in pictures:
+            found.setdefault(Path(os.path.abspath(picture.path)), picture)  # noqa: PTH100 a link is a picture of its own
+    return list(found.values()), problems
+
+
+def _pictures_at(path: Path) -> list[Found]:
+    if not path.is_dir():
+        return [Found(path, Path(path.name))]
+    pictures, seen = [], set()
+    for folder, subfolders, files in os.walk(path, followlinks=True):
+        here = Path(folder)
+        seen.add(here.resolve())
+        subfolders[:] = sorted(name for name in subfolders if (here / name).resolve() not in seen)
+        pictures += [
+            Found(here / name, (here / name).relative_to(path))
+            for name in sorted(files)
+            if name.lower().endswith(SUFFIXES)
+        ]
+    return pictures
+
+
+def result_names(pictures: Sequence[Found], ending: str) -> list[Path]:
+    """Returns a path for the result of each picture, no two alike, even where upper and lower case are the same.
+
+    ``holiday/a.jpg`` becomes ``holiday/a`` + `ending`; where ``a.png`` lies beside it, ``holiday/a.jpg`` + `ending`;
+    where several folders have the same names, a number is added.
+
+    Args:
+      pictures: as `find_pictures` returns them.
+      ending: such as ``_focus.png``.
+    """
+    stems = Counter(_folded(picture.inside.with_suffix("")) for picture in pictures)
+    names: list[Path] = []
+    taken: set[str] = set()
+    for picture in pictures:
+        inside = picture.inside
+        stem = str(inside.with_suffix("") if stems[_folded(inside.with_suffix(""))] == 1 else inside)
+        name, number = f"{stem}{ending}", 1
+        while _folded(Path(name)) in taken:
+            number += 1
+            name = f"{stem}-{number}{ending}"
+        taken.add(_folded(Path(name)))
+        names.append(Path(name))
+    return names
+
+
+def _folded(path: Path) -> str:
+    return str(path).casefold()
+
+
+def ahead(
+    function: Callable[[_In], _Out], items: Iterable[_In], *, threads: int = 2
+) -> Iterator[tuple[_In, Future[_Out]]]:
+    """Yields each item with what `function` makes of it, finished, in order; a few more are under way in other threads.
+
+    Args:
+      function: may raise; the future then holds the error.
+      items: to work on.
+      threads: how many.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[_In, Future[_Out]]] = deque()
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                if len(waiting) > 2 * threads:
+                    yield _finished(waiting.popleft())
+            while waiting:
+                yield _finished(waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _finished(pair: tuple[_In, Future[_Out]]) -> tuple[_In, Future[_Out]]:
+    pair[1].exception()  # waits
+    return pair
+
+
+COLUMNS: Sequence[str] = (
+    "file",
+    "result",
+    "settings",
+    "height",
+    "width",
+    "focus",
+    "top",
+    "left",
+    "bottom",
+    "right",
+    "notes",
+    "error",
+)
+
+
+class Report:
+    """A table of what was found, in a file that grows with every picture, so that an interrupted run can go on.
+
+    Args:
+      path: of the CSV file, made if it is not there.
+      settings: of the run; rows of other settings are kept and not taken for done.
+
+    Raises:
+      ValueError: there is another file of that name.
+    """
+
+    def __init__(self, path: Path, settings: str) -> None:
+        self.path, self._settings = path, settings
+        self.rows: dict[str, dict[str, str]] = {}
+        if path.exists():
+            with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+                table = csv.DictReader(file)
+                if tuple(table.fieldnames or ()) != tuple(COLUMNS):
+                    raise ValueError(f"{path} is no report of ours, and would be added to: move it away")
+                self.rows = {row["file"]: row for row in table if row["error"] is not None}  # not cut short
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(dict(zip(COLUMNS, COLUMNS, strict=True)))
+
+    def done(self, file: str, result: Path | None) -> bool:
+        """Whether a picture has been worked on with these settings, and its result is there."""
+        row = self.rows.get(file)
+        return (
+            row is not None
+            and not row["error"]
+            and row["settings"] == self._settings
+            and (result is None or result.exists())
+        )
+
+    def add(self, file: str, **values: object) -> None:
+        """Adds a row, at once."""
+        row = dict.fromkeys(COLUMNS, "") | {name: str(value) for name, value in values.items()}
+        self.rows[file] = row | {"file": file, "settings": self._settings}
+        self._append(self.rows[file])
+
+    def _append(self, row: dict[str, str]) -> None:
+        with self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)

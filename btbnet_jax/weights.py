@@ -1,0 +1,242 @@
+"""Released weights: one safetensors file with all that is needed to use them, and nothing in it that could be run.
+
+Its metadata hold the configuration of the network, which includes the input normalisation, a summary of the training,
+the licence, and a sha256 of all this and of every tensor.  Kernels can be stored in half precision, or with 8 bits: as
+integers from -127 to 127 and a scale for each output channel.  Loaded, they are float32 again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from btbnet_jax.checkpoints import digest
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.network import BTBNet
+
+Storage = Literal["float32", "float16", "bfloat16", "int8"]
+Tensors = dict[str, ndarray]
+
+STORAGES: tuple[Storage, ...] = ("float32", "float16", "bfloat16", "int8")
+VARIABLE = "BTBNET_WEIGHTS"
+"""Environment variable that names a weights file."""
+
+_FORMAT, _VERSION = "btbnet_jax weights", "1"
+_SCALE = "/scale"  # after the name of a kernel of 8 bits
+_HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(jnp.bfloat16)}
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the text says which and what is wrong with it."""
+
+
+class Weights(NamedTuple):
+    """Parameters, and what people have to know of them.
+
+    Attributes:
+      params: of `network.BTBNet`, float32.
+      config: of the network.
+      summary: of the training, JSON values: its configuration as "config", validation scores as "validation", ...
+      licence: of the parameters.
+      storage: the type that they are, or were, stored as.
+    """
+
+    params: dict[str, Any]
+    config: NetworkConfig
+    summary: dict[str, Any]
+    licence: str
+    storage: Storage = "float32"
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the parameters, as checkpoints and the log of test images have it."""
+        return digest(self.params)
+
+
+def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> None:
+    """Writes a weights file, whole or not at all.
+
+    Args:
+      path: ends in ".safetensors".
+      weights: to store as their `storage` says.
+      overwrite: replace a file that is there.
+
+    Raises:
+      FileExistsError: there is a file, and it is not to be replaced.
+      ValueError: another suffix.
+    """
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a weights file ends in .safetensors, not {path.suffix!r}: {path}")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already")
+    tensors: Tensors = {}
+    for name, array in _flat(weights.params).items():
+        tensors |= _stored(name, np.asarray(array, np.float32), weights.storage)
+    metadata = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "storage": weights.storage,
+        "config": json.dumps(weights.config.to_json()),
+        "summary": json.dumps(weights.summary),
+        "licence": weights.licence,
+    }
+    metadata["sha256"] = _sha256(tensors, metadata)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(save(tensors, metadata))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_weights(path: Path) -> Weights:
+    """Returns what a weights file holds, after all of it was checked.
+
+    Raises:
+      FileNotFoundError: no such file.
+      WeightsError: not a weights file of ours, damaged, or not those of the network that it describes.
+    """
+    tensors, metadata = _read(path)
+    try:
+        config = NetworkConfig.from_json(json.loads(metadata["config"]))
+        summary, licence = json.loads(metadata["summary"]), metadata["licence"]
+        storage: Any = metadata["storage"]
+        if storage not in STORAGES:
+            raise ValueError(f"stored as {storage!r}")
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{path}: its description cannot be read: {error}") from error
+    if metadata.get("sha256") != _sha256(tensors, metadata):
+        raise WeightsError(f"{path} is damaged: its sha256 is not that recorded; get it again")
+    flat = {name: _restored(name, tensors) for name in tensors if not name.endswith(_SCALE)}
+    shapes = jax.eval_shape(BTBNet(config).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    if problems := differing_shapes(shapes, flat):
+        listed = "\n  ".join(problems)
+        raise WeightsError(f"{path} has not the parameters of the network that it describes:\n  {listed}")
+    if wrong := [name for name, array in flat.items() if not np.isfinite(array).all()]:
+        raise WeightsError(f"{path} has numbers that are not finite in {', '.join(wrong[:5])}")
+    return Weights(_nested(flat), config, summary, licence, storage)
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a file says that it is one of ours; it may be damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format") == _FORMAT
+    except (OSError, SafetensorError):
+        return False
+
+
+def find_weights(name: str | None = None) -> Path:
+    """Returns the path of a weights file.
+
+    It is looked for as a path, or as a name such as "btbnet-small" in the user's cache folder and in the package.
+    Without one, the file that the environment variable `VARIABLE` names is taken, else the first of these folders'.
+
+    Raises:
+      FileNotFoundError: there is none; the message says where it was looked for, and how to get one.
+    """
+    wanted = name or os.environ.get(VARIABLE)
+    if wanted and Path(wanted).is_file():
+        return Path(wanted)
+    for folder in folders():
+        found = sorted(folder.glob("*.safetensors"))
+        for path in found:
+            if not wanted or path.stem == wanted:
+                return path
+    listed = ", ".join(map(str, folders()))
+    raise FileNotFoundError(
+        f"no weights {wanted or ''} found, as a file or in {listed}. Give the path of a weights file, or set {VARIABLE}"
+        " to it. To make one: train a network (python train.py --flagfile=configs/cpu_small.flags, or make demo), then "
+        "btbnet weights convert RUN weights.safetensors"
+    )
+
+
+def folders() -> list[Path]:
+    """Returns where weights are looked for by name: the user's cache folder, then the package."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [cache / "btbnet_jax", Path(__file__).parent / "released"]
+
+
+def differing_shapes(wanted: Any, found: Any, *, limit: int = 12) -> list[str]:
+    """Returns which parameters are missing, unexpected or of another shape, a line each, `limit` of them at most."""
+    shapes = [{name: tuple(np.shape(leaf)) for name, leaf in _flat(tree).items()} for tree in (wanted, found)]
+    problems = [
+        f"{name}: {'missing' if got is None else list(got)}, wanted {'none' if want is None else list(want)}"
+        for name in sorted(shapes[0] | shapes[1])
+        if (want := shapes[0].get(name)) != (got := shapes[1].get(name))
+    ]
+    return [*problems[:limit], *([f"and {len(problems) - limit} more"] if len(problems) > limit else [])]
+
+
+def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """The tensors and the metadata of a file that says it is one of ours."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.lstrip().startswith(b"<"):
+        raise WeightsError(f"{path} is a web page, not weights: the download failed; get it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path} is a pointer of Git LFS, not the file itself: run `git lfs pull`")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dictionary
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is no safetensors file, or it is damaged or cut short: {error}") from error
+    if metadata.get("format") != _FORMAT:
+        raise WeightsError(f"{path} holds tensors, but not weights of this project: use `btbnet weights convert`")
+    if metadata.get("version") != _VERSION:
+        raise WeightsError(
+            f"{path} is of version {metadata.get('version')}, and {_VERSION} is known here: update btbnet_jax"
+        )
+    return tensors, metadata
+
+
+def _stored(name: str, array: Float32[ndarray, "..."], storage: Storage) -> Tensors:
+    """A parameter as it is stored; biases stay float32, they are few."""
+    if storage == "float32" or array.ndim == 1:
+        return {name: array}
+    if storage in _HALVES:
+        return {name: array.astype(_HALVES[storage])}
+    largest = np.abs(array).max(axis=(0, 1, 2))
+    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return {name: np.rint(array / scale).astype(np.int8), name + _SCALE: scale}
+
+
+def _restored(name: str, tensors: Tensors) -> Float32[ndarray, "..."]:
+    array = tensors[name].astype(np.float32)
+    return array * tensors[name + _SCALE] if name + _SCALE in tensors else array
+
+
+def _sha256(tensors: Tensors, metadata: Mapping[str, str]) -> str:
+    hasher = hashlib.sha256()
+    hasher.update(json.dumps({key: metadata[key] for key in sorted(metadata) if key != "sha256"}).encode())
+    for name, array in sorted(tensors.items()):
+        hasher.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        hasher.update(array.tobytes())
+    return hasher.hexdigest()
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _nested(flat: Mapping[str, ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, array in flat.items():
+        *parents, last = name.split("/")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = array
+    return tree

@@ -1,0 +1,218 @@
+"""`btbnet detect`, called as a function and, for pipes, as a command."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from raw_sets import noise
+from small_runs import CONFIG
+
+from btbnet_jax.cli import main
+from btbnet_jax.detect import Detector
+from btbnet_jax.images import encode_png, quantise, read_image, read_mask, write_png
+from btbnet_jax.network import init_params
+from btbnet_jax.weights import Weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    params = jax.device_get(init_params(jax.random.key(0), CONFIG.network))
+    save_weights(path, Weights(params, CONFIG.network, {"config": CONFIG.to_json()}, "CC0-1.0"))
+    return path
+
+
+@pytest.fixture
+def detect(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """`btbnet detect` in a folder with some photographs, writing into `focus`."""
+    monkeypatch.setattr("btbnet_jax.cli.detect._keep_compiled_programs", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "album/b.png", "album/deep/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_png(tmp_path / name, noise((20, 24)))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["detect", "--weights", str(weights), *arguments])
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return call
+
+
+def results(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def rows(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "report.csv").open(newline="", encoding="utf-8") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+def test_files_and_folders_have_their_maps_under_their_names(detect, weights: Path, tmp_path: Path):
+    status, output, errors = detect("a.png", "album")
+    assert (status, output, "3 of 3 pictures done" in errors) == (0, "", True), errors
+    assert results(tmp_path / "focus") == ["a_focus.png", "b_focus.png", "deep/c_focus.png", "report.csv"]
+    expected = Detector.load(str(weights))(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "focus" / "a_focus.png"), quantise(expected.focus_map))
+    row = rows(tmp_path / "focus")["a.png"]
+    assert (row["height"], row["width"], row["error"]) == ("20", "24", "")
+    assert float(row["focus"]) == pytest.approx(expected.fraction_in_focus(), abs=1e-4)
+
+
+def test_patterns_and_lists_name_pictures_too(detect, tmp_path: Path):
+    (tmp_path / "list.txt").write_text("a.png\n\nalbum/b.png\n")
+    assert detect("--list", "list.txt", "--output", "one")[0] == 0
+    assert results(tmp_path / "one") == ["a_focus.png", "b_focus.png", "report.csv"]
+    assert detect("a.png", "album/**/*.png", "--output", "other")[0] == 0
+    assert results(tmp_path / "other") == ["a_focus.png", "b_focus.png", "c_focus.png", "report.csv"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "size"),
+    [
+        ("map16", "a_focus16.png", (20, 24)),
+        ("mask", "a_mask.png", (20, 24)),
+        ("overlay", "a_overlay.png", (20, 24)),
+        ("side", "a_side.png", (20, 24 + 8 + 24)),
+    ],
+)
+def test_every_kind_of_picture_is_written(detect, tmp_path: Path, kind: str, name: str, size: tuple[int, int]):
+    assert detect("a.png", "--kind", kind)[0] == 0
+    assert read_image(tmp_path / "focus" / name).shape[:2] == size
+
+
+def test_arrays_and_16_bits_hold_the_map_itself_and_inverted_ones_its_negative(detect, weights: Path, tmp_path: Path):
+    focus_map = Detector.load(str(weights))(tmp_path / "a.png").focus_map
+    for kind in ("npy", "map16", "mask"):
+        assert detect("a.png", "--kind", kind, "--invert")[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "focus" / "a_focus.npy"), 1 - focus_map)
+    levels = np.asarray(Image.open(tmp_path / "focus" / "a_focus16.png"))
+    np.testing.assert_allclose(levels / 65535, 1 - focus_map, atol=0.5001 / 65535)
+    np.testing.assert_array_equal(read_mask(tmp_path / "focus" / "a_mask.png") > 0, focus_map < 0.5)
+
+
+def test_all_maps_are_shown_in_a_labelled_panel(detect, tmp_path: Path):
+    assert detect("a.png", "--all-maps")[0] == 0
+    assert results(tmp_path / "focus") == ["a_focus.png", "a_maps.png", "report.csv"]
+    assert read_image(tmp_path / "focus" / "a_maps.png").shape[1] > 5 * 20
+
+
+def test_a_second_run_does_only_what_is_missing(detect, tmp_path: Path):
+    assert detect("a.png", "album")[0] == 0
+    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "focus").rglob("*_focus.png")}
+    (tmp_path / "focus" / "b_focus.png").unlink()
+    status, _, errors = detect("a.png", "album")
+    assert (status, "3 of 3 pictures done, 2 of them before" in errors) == (0, True), errors
+    changed = [path.name for path, time in first.items() if path.stat().st_mtime_ns != time]
+    assert changed == ["b_focus.png"]
+
+
+def test_nothing_is_overwritten_unasked(detect, tmp_path: Path):
+    (tmp_path / "focus").mkdir()
+    (tmp_path / "focus" / "a_focus.png").write_text("mine")
+    status, _, errors = detect("a.png", "album/b.png")
+    assert (status, "focus/a_focus.png is there already" in errors) == (1, True), errors
+    assert (tmp_path / "focus" / "a_focus.png").read_text() == "mine"
+    assert (tmp_path / "focus" / "b_focus.png").exists()
+    assert detect("a.png", "--overwrite")[0] == 0
+    assert read_mask(tmp_path / "focus" / "a_focus.png").shape == (20, 24)
+
+
+def test_a_result_of_other_settings_is_not_taken_for_done(detect):
+    assert detect("a.png", "--kind", "mask")[0] == 0
+    status, _, errors = detect("a.png", "--kind", "mask", "--threshold", "0.9")
+    assert (status, "of other settings: give --overwrite" in errors) == (1, True), errors
+
+
+def test_pictures_that_cannot_be_read_are_named_and_the_others_done(detect, tmp_path: Path):
+    (tmp_path / "album" / "bad.jpg").write_text("<html>")
+    (tmp_path / "album" / "empty.png").touch()
+    status, _, errors = detect("album", "absent.jpg")
+    assert status == 1
+    assert "btbnet: album/bad.jpg: a web page, not an image" in errors
+    assert "btbnet: album/empty.png: an empty file" in errors
+    assert "btbnet: absent.jpg: there is no such file or folder" in errors
+    assert results(tmp_path / "focus") == ["b_focus.png", "deep/c_focus.png", "report.csv"]
+    assert "web page" in rows(tmp_path / "focus")["album/bad.jpg"]["error"]
+
+
+def test_pictures_of_one_name_have_results_of_their_own(detect, tmp_path: Path):
+    for name in ("a.jpg", "album/a.png", "A.bmp"):
+        Image.fromarray(noise((9, 9))).save(tmp_path / name)
+    assert detect("a.png", "a.jpg", "A.bmp", "album/a.png")[0] == 0
+    assert len(results(tmp_path / "focus")) == 5
+    assert len({row["result"].casefold() for row in rows(tmp_path / "focus").values()}) == 4
+
+
+def test_what_is_hardly_in_focus_is_listed(detect, tmp_path: Path):
+    status, output, _ = detect("a.png", "album", "--kind", "none", "--select", "focus<1")
+    shares = {name: float(row["focus"]) for name, row in rows(tmp_path / "focus").items()}
+    assert (status, output.splitlines()) == (0, [name for name, share in shares.items() if share < 1])
+    middle = sorted(shares.values())[1]
+    output = detect("a.png", "album", "--kind", "none", "--select", f"focus >= {middle:.4f}")[1]
+    assert output.splitlines() == [name for name, share in shares.items() if share >= middle]
+    assert results(tmp_path / "focus") == ["report.csv"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_a_report_is_written_where_it_is_asked_for(detect, tmp_path: Path, suffix: str):
+    assert detect("album", "--report", f"found.{suffix}")[0] == 0
+    if suffix == "csv":
+        with (tmp_path / "found.csv").open(newline="") as file:
+            files = [row["file"] for row in csv.DictReader(file)]
+    else:
+        files = [row["file"] for row in json.loads((tmp_path / "found.json").read_text())["pictures"]]
+    assert files == ["album/b.png", "album/deep/c.png"]
+
+
+def test_a_folder_that_contains_itself_ends(detect, tmp_path: Path):
+    (tmp_path / "album" / "deep" / "again").symlink_to(tmp_path / "album")
+    (tmp_path / "album" / "nowhere.png").symlink_to(tmp_path / "absent.png")
+    status, _, errors = detect("album")
+    assert (status, "2 of 3 pictures done" in errors, "nowhere.png" in errors) == (1, True, True), errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give photographs"),
+        (["-", "a.png"], "- stands for one picture from standard input"),
+        (["a.png", "--threshold", "2"], "--threshold is from 0 to 1, not 2.0"),
+        (["a.png", "--max-size", "-1"], "--max-size is 0 or more, not -1"),
+        (["a.png", "--report", "r.txt"], "--report ends in .csv or .json, not '.txt'"),
+        (["a.png", "--tile", "8"], "a tile 64 pixels a side or more"),
+        (["a.png", "--weights", "absent"], "no weights absent found"),
+    ],
+)
+def test_options_that_cannot_be_are_named_before_anything_is_written(
+    detect, tmp_path: Path, arguments: list[str], words: str
+):
+    status, _, errors = detect(*arguments)
+    assert (status, words in errors) == (1, True), errors
+    assert not (tmp_path / "focus").exists()
+
+
+def test_a_selection_that_makes_no_sense_is_refused(detect, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        detect("a.png", "--select", "blur>1")
+    assert "is not like 'focus<0.1'" in capsys.readouterr().err
+
+
+def test_a_picture_goes_through_a_pipe(weights: Path):
+    image = noise((10, 12))
+    done = subprocess.run(
+        [sys.executable, "-m", "btbnet_jax", "detect", "--weights", str(weights), "-"],
+        input=encode_png(image),
+        capture_output=True,
+        check=True,
+    )
+    expected = quantise(Detector.load(str(weights))(image).focus_map)
+    np.testing.assert_allclose(read_mask(io.BytesIO(done.stdout)).astype(int), expected, atol=1)

@@ -1,0 +1,126 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from raw_sets import noise
+from small_runs import CONFIG
+
+from btbnet_jax.detect import Box, Detection, Detector
+from btbnet_jax.images import ImageError, encode_png, resize_image, resize_map, write_png
+from btbnet_jax.network import BTBNet, init_params
+from btbnet_jax.weights import Weights, save_weights
+
+NETWORK = CONFIG.network  # of one stream and two recurrent steps
+
+
+@pytest.fixture(scope="module")
+def params() -> Any:
+    return init_params(jax.random.key(0), NETWORK)
+
+
+@pytest.fixture(scope="module")
+def native(params: Any) -> Detector:
+    return Detector(params, NETWORK, resolution="native", tile=64)
+
+
+def expected_map(params: Any, image: np.ndarray) -> np.ndarray:
+    """The network's map of the whole image, without any padding."""
+    outputs: Any = BTBNet(NETWORK).apply({"params": params}, jnp.asarray(image)[None] / 255.0)
+    return np.asarray(outputs.focus_map)[0, ..., 0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 50), (64, 64), (70, 65), (5, 900)])
+def test_a_photograph_has_the_networks_map_in_one_piece_padded_or_in_tiles(
+    params: Any, native: Detector, size: tuple[int, int]
+):
+    image = noise(size)
+    np.testing.assert_allclose(native(image).focus_map, expected_map(params, image), atol=1e-5)
+
+
+def test_a_list_has_the_maps_of_its_photographs_one_by_one(native: Detector):
+    images = [noise(size) for size in ((10, 20), (70, 80), (12, 20), (64, 3), (11, 11), (10, 10), (9, 9))]
+    for image, detection in zip(images, native(images), strict=True):
+        np.testing.assert_allclose(detection.focus_map, native(image).focus_map, atol=1e-6)
+    stacked: Any = native(np.stack([images[0], images[0]]))  # a whole batch as one array
+    np.testing.assert_allclose(stacked[1].focus_map, native(images[0]).focus_map, atol=1e-6)
+
+
+def test_every_kind_of_picture_is_taken(native: Detector, tmp_path: Path):
+    image = noise((20, 30))
+    write_png(tmp_path / "a.png", image)
+    expected = native(image).focus_map
+    kinds = [tmp_path / "a.png", str(tmp_path / "a.png"), encode_png(image), io.BytesIO(encode_png(image))]
+    kinds += [Image.fromarray(image), image / 255.0, image.astype(np.uint16) * 257]
+    for detection in native(kinds):
+        np.testing.assert_allclose(detection.focus_map, expected, atol=1e-5)
+    with pytest.raises(ImageError, match=r"an array is \[h, w\]"):
+        native(np.zeros((2, 2, 2), np.uint8))
+
+
+def test_at_the_training_resolution_a_square_goes_in_and_the_photographs_own_size_comes_out(params: Any):
+    image = noise((40, 70))
+    detector = Detector(params, NETWORK, training_size=32)
+    expected = resize_map(expected_map(params, resize_image(image, (32, 32))), (40, 70))
+    np.testing.assert_allclose(detector(image).focus_map, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "seen"), [((40, 80), (20, 40)), ((81, 3), (40, 1)), ((40, 30), (40, 30))])
+def test_a_longest_side_makes_larger_photographs_smaller_and_no_others_larger(
+    params: Any, size: tuple[int, int], seen: tuple[int, int]
+):
+    image = noise(size)
+    expected = resize_map(expected_map(params, resize_image(image, seen)), size)
+    np.testing.assert_allclose(Detector(params, NETWORK, resolution=40)(image).focus_map, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (70, 80)])
+def test_all_maps_are_those_on_the_way_and_the_last_is_the_result(native: Detector, size: tuple[int, int]):
+    image = noise(size)
+    detection = native(image, all_maps=True)
+    assert list(detection.maps) == ["stream 1, scale 1/2", "fused", "step 1", "step 2"] == native.map_names()
+    np.testing.assert_array_equal(detection.maps["step 2"], detection.focus_map)
+    np.testing.assert_allclose(native(image).focus_map, detection.focus_map, atol=1e-6)
+    assert {one.shape for one in detection.maps.values()} == {size}
+
+
+def test_what_tools_need_follows_from_the_map():
+    focus_map = np.zeros((6, 8), np.float32)
+    focus_map[1, 1] = 1  # a speck
+    focus_map[2:5, 3:7] = 0.75
+    detection = Detection(focus_map, {}, ())
+    assert detection.fraction_in_focus() == 13 / 48
+    assert detection.fraction_in_focus(0.9) == 1 / 48
+    assert detection.sharpest_box() == Box(top=2, left=3, bottom=5, right=7)
+    assert detection.sharpest_box(0.9) == Box(1, 1, 2, 2)
+    assert Detection(np.zeros((3, 3), np.float32), {}, ()).sharpest_box() is None
+    assert detection.mask(0.75).sum() == 13
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resolution": 0}, 'the resolution is "training", "native" or a longest side in pixels, not 0'),
+        ({"tile": 63}, "a tile 64 pixels a side or more"),
+        ({"batch_size": 0}, "a batch has 1 photograph or more"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(params: Any, options: dict[str, Any], words: str):
+    with pytest.raises(ValueError, match=words):
+        Detector(params, NETWORK, **options)
+
+
+def test_a_weights_file_is_all_that_a_detector_needs(params: Any, tmp_path: Path):
+    path = tmp_path / "small.safetensors"
+    save_weights(path, Weights(jax.device_get(params), NETWORK, {"config": CONFIG.to_json()}, "CC0-1.0"))
+    image = noise((20, 20))
+    assert CONFIG.data.size == 16  # what it was trained at
+    expected = resize_map(expected_map(params, resize_image(image, (16, 16))), (20, 20))
+    np.testing.assert_allclose(Detector.load(str(path))(image).focus_map, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        Detector.load(str(path), resolution="native")(image).focus_map, expected_map(params, image), atol=1e-5
+    )
