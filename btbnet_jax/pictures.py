@@ -4,7 +4,7 @@ import csv
 import glob
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -98,7 +98,7 @@ def _folded(path: Path) -> str:
 
 def ahead(
     function: Callable[[_In], _Out], items: Iterable[_In], *, threads: int = 2
-) -> Iterator[tuple[_In, Future[_Out]]]:
+) -> Generator[tuple[_In, Future[_Out]]]:
     """Yields each item with what `function` makes of it, finished, in order; a few more are under way in other threads.
 
     Args:

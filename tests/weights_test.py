@@ -1,5 +1,7 @@
 import contextlib
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from small_runs import CONFIG
 
@@ -88,6 +91,11 @@ def test_8_bits_take_a_quarter_of_the_room(tmp_path: Path):
     assert sizes["int8"] < 0.3 * sizes["float32"] < 0.3 * 2.1 * sizes["float16"]
 
 
+def of_one_tensor(dtype: str, size: int) -> bytes:
+    header = json.dumps({"a": {"dtype": dtype, "shape": [size], "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(4)
+
+
 def test_no_byte_can_be_changed_unnoticed(weights: Weights, path: Path, tmp_path: Path):
     data, rng = path.read_bytes(), np.random.default_rng(0)
     header = 8 + int.from_bytes(data[:8], "little")
@@ -116,6 +124,9 @@ def test_a_file_cut_short_is_refused(path: Path, tmp_path: Path, tenth: int):
         (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"),
         (b"PK\x03\x04" + bytes(100), "is no safetensors file"),
         ((1 << 60).to_bytes(8, "little") + b"{}", "is no safetensors file"),
+        (of_one_tensor("F8_E4M3", 4), "is no safetensors file"),  # a type that NumPy has not
+        (of_one_tensor("F32", 1 << 60), "is no safetensors file"),
+        (b"", "is no safetensors file"),
     ],
 )
 def test_other_files_are_called_what_they_are(tmp_path: Path, data: bytes, words: str):
@@ -146,9 +157,112 @@ def test_weights_of_another_network_than_they_describe_are_refused(weights: Weig
 def test_numbers_that_are_not_finite_are_refused(weights: Weights, tmp_path: Path):
     params = jax.tree.map(np.array, weights.params)
     params["fnet"]["conv1"]["bias"][0] = np.nan
-    save_weights(tmp_path / "nan.safetensors", weights._replace(params=params))
+    with pytest.raises(ValueError, match=r"fnet/conv1/bias has numbers that are not finite as int8: .* is not written"):
+        save_weights(tmp_path / "nan.safetensors", weights._replace(params=params, storage="int8"))
+    assert list(tmp_path.iterdir()) == []
+    signed(tmp_path / "nan.safetensors", weights, {"fnet/conv1/bias": params["fnet"]["conv1"]["bias"]})
     with pytest.raises(WeightsError, match="not finite in fnet/conv1/bias"):
         load_weights(tmp_path / "nan.safetensors")
+
+
+def test_numbers_that_a_type_cannot_hold_are_refused_before_a_file_is_written(weights: Weights, tmp_path: Path):
+    params = jax.tree.map(np.array, weights.params)
+    params["fnet"]["conv1"]["kernel"][0, 0, 0, 0] = 65520  # float16 ends at 65504
+    with pytest.raises(ValueError, match="fnet/conv1/kernel has numbers that are not finite as float16"):
+        save_weights(tmp_path / "large.safetensors", weights._replace(params=params, storage="float16"))
+    assert list(tmp_path.iterdir()) == []
+    save_weights(tmp_path / "large.safetensors", weights._replace(params=params, storage="bfloat16"))
+
+
+@pytest.mark.parametrize("largest", [0.0, 1e-45, 1.9e-43])
+def test_8_bits_hold_kernels_of_the_smallest_numbers(weights: Weights, tmp_path: Path, largest: float):
+    params = jax.tree.map(np.array, weights.params)
+    params["fnet"]["conv1"]["kernel"][:] = np.float32(largest)
+    save_weights(tmp_path / "tiny.safetensors", weights._replace(params=params, storage="int8"))
+    kernel = load_weights(tmp_path / "tiny.safetensors").params["fnet"]["conv1"]["kernel"]
+    assert ((kernel >= 0) & (kernel <= np.float32(largest))).all()
+
+
+def signed(
+    path: Path,
+    weights: Weights,
+    tensors: dict[str, np.ndarray | None],
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Writes a file with a right sha256 that differs from that of `weights`: None leaves a tensor out."""
+    save_weights(path, weights, overwrite=True)
+    with safe_open(path, framework="numpy") as file:
+        described = dict(file.metadata()) | (metadata or {})
+    changed = {name: array for name, array in (load_file(path) | tensors).items() if array is not None}
+    del described["sha256"]
+    text = json.dumps(dict(sorted(described.items()))).encode()
+    for name, array in sorted(changed.items()):
+        text += f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes()
+    save_file(changed, path, described | {"sha256": hashlib.sha256(text).hexdigest()})
+
+
+KERNEL, SCALE = "fnet/conv1/kernel", "fnet/conv1/kernel/scale"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({}, ""),
+        ({"extra": np.zeros(2, np.float32)}, r"extra: \[2\], wanted none"),
+        ({"absent/scale": np.zeros(2, np.float32)}, r"absent/scale: \[2\], wanted none"),
+        ({SCALE: None}, rf"{SCALE}: missing, wanted \[2\]"),
+        ({SCALE: np.ones(1, np.float32)}, rf"{SCALE}: \[1\], wanted \[2\]"),
+        ({SCALE: np.ones(2, np.float64)}, f"{SCALE}: float64, wanted float32"),
+        ({SCALE: np.float32([1, np.inf])}, f"not finite in {KERNEL}"),
+        ({KERNEL: np.zeros((3, 3, 4, 2), np.float32)}, f"{KERNEL}: float32, wanted int8"),
+        ({KERNEL: np.zeros((3, 3, 4, 2), np.int64)}, f"{KERNEL}: int64, wanted int8"),
+        ({KERNEL: np.zeros((3, 3, 4, 1), np.int8)}, rf"{KERNEL}: \[3, 3, 4, 1\], wanted \[3, 3, 4, 2\]"),
+    ],
+)
+def test_tensors_that_are_not_as_they_would_be_stored_are_refused_for_all_their_sha256(
+    weights: Weights, tmp_path: Path, tensors: dict[str, np.ndarray | None], words: str
+):
+    signed(tmp_path / "odd.safetensors", weights._replace(storage="int8"), tensors)
+    if not words:
+        load_weights(tmp_path / "odd.safetensors")
+    else:
+        with pytest.raises(WeightsError, match=words):
+            load_weights(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"version": "2"}, "is of version 2, and 1 is known here: update btbnet_jax"),
+        ({"format": "pt"}, "holds tensors, but not weights of this project"),
+        ({"storage": "int4"}, "stored as 'int4', not one of float32, float16, bfloat16, int8"),
+        ({"storage": "int8"}, "scale: missing"),
+        ({"config": "{"}, "its description cannot be read"),
+        ({"config": "[" * 100_000}, "its description cannot be read"),
+        ({"config": "3"}, "names and values were expected, not 3"),
+        ({"config": '["scales"]'}, r"names and values were expected, not \['scales'\]"),
+        ({"config": '{"depth": 3}'}, r"NetworkConfig has no field \['depth'\]"),
+        ({"config": '{"width": 1e999}'}, "width is finite"),
+        ({"config": '{"scales": ["1e999999999"]}'}, "NetworkConfig.scales is of type"),
+        ({"config": json.dumps({"scales": ["1"] * 100_000})}, "100000 streams, more than 64"),
+        ({"config": json.dumps({"num_steps": 10**18, "width": 4})}, "has not the parameters of the network that it"),
+        ({"summary": "[]"}, r"names and values were expected, not \[\]"),
+        ({"summary": '{"config": 3}'}, "names and values were expected, not 3"),
+    ],
+)
+def test_descriptions_that_cannot_be_are_refused_for_all_their_sha256(
+    weights: Weights, tmp_path: Path, metadata: dict[str, str], words: str
+):
+    signed(tmp_path / "odd.safetensors", weights, {}, metadata)
+    with pytest.raises(WeightsError, match=words) as caught:
+        load_weights(tmp_path / "odd.safetensors")
+    assert "odd.safetensors" in str(caught.value)
+
+
+def test_a_description_without_a_licence_is_refused(weights: Weights, tmp_path: Path):
+    save_file({}, tmp_path / "bare.safetensors", {"format": "btbnet_jax weights", "version": "1"})
+    with pytest.raises(WeightsError, match="is damaged: its sha256 is not that recorded"):
+        load_weights(tmp_path / "bare.safetensors")
 
 
 def test_nothing_is_overwritten_unasked(weights: Weights, path: Path):
@@ -175,6 +289,9 @@ def test_weights_are_found_by_path_variable_cache_and_package_in_this_order(
     assert find_weights("b") == tmp_path / "btbnet_jax" / "b.safetensors"
     monkeypatch.setenv(VARIABLE, str(path))
     assert find_weights() == path
+    monkeypatch.setenv(VARIABLE, "gone.safetensors")  # what was asked for is not replaced by another
+    with pytest.raises(FileNotFoundError, match=r"no weights gone\.safetensors \(which BTBNET_WEIGHTS names\) found"):
+        find_weights()
     assert find_weights("b") == tmp_path / "btbnet_jax" / "b.safetensors"
     assert find_weights(str(path)) == path
 
@@ -205,6 +322,12 @@ def test_a_run_becomes_a_file_and_the_file_starts_another_run(weights: Weights, 
 def test_a_weights_file_can_be_stored_anew(weights: Weights, path: Path):
     assert weights_of(path, licence="").licence == weights.licence
     assert weights_of(path, licence="MIT").licence == "MIT"
+
+
+def test_the_network_of_a_file_is_the_one_that_its_parameters_were_checked_against(weights: Weights, tmp_path: Path):
+    summary = {"config": {**CONFIG.to_json(), "network": TrainConfig().network.to_json()}}
+    save_weights(tmp_path / "other.safetensors", weights._replace(summary=summary))
+    assert load_trained(tmp_path / "other.safetensors").config == CONFIG
 
 
 def test_weights_without_a_training_are_those_of_their_network(weights: Weights, tmp_path: Path):

@@ -47,7 +47,8 @@ def read_photograph(picture: Picture, *, max_pixels: int = MAX_PIXELS) -> Photog
         return Photograph(_from_array(picture, max_pixels), ())
     if isinstance(picture, Image.Image):
         buffer = io.BytesIO()
-        picture.save(buffer, "TIFF" if picture.mode in ("CMYK", "F", "I;16") else "PNG")
+        plain = picture.convert("RGB") if picture.mode in ("YCbCr", "HSV", "LAB") else picture
+        plain.save(buffer, "TIFF" if picture.mode in ("CMYK", "F") else "PNG")
         picture = buffer.getvalue()
     notes: list[str] = []
     with decoded(picture, max_pixels) as (opened, image):
