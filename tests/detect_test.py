@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from PIL import Image
 from raw_sets import noise
 from small_runs import CONFIG
 
+import btbnet_jax
 from btbnet_jax.detect import Box, Detection, Detector
 from btbnet_jax.images import ImageError, encode_png, resize_image, resize_map, write_png
 from btbnet_jax.network import BTBNet, init_params
@@ -124,3 +127,11 @@ def test_a_weights_file_is_all_that_a_detector_needs(params: Any, tmp_path: Path
     np.testing.assert_allclose(
         Detector.load(str(path), resolution="native")(image).focus_map, expected_map(params, image), atol=1e-5
     )
+
+
+def test_the_package_itself_hands_out_the_detector_and_imports_nothing_before():
+    program = "import sys, btbnet_jax; print('jax' in sys.modules, btbnet_jax.Detector.__name__, 'jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "Detector", "True"]
+    with pytest.raises(AttributeError, match="has no attribute 'Detektor'"):
+        btbnet_jax.Detektor  # noqa: B018
