@@ -25,7 +25,7 @@ from btbnet_jax.sources.pairs import find_masks, find_pairs
 
 ALL_BASELINES = {baseline.__name__: baseline for baseline in BASELINES + CLASSICAL}
 
-RUN = flags.DEFINE_multi_string("run", [], "[NAME=]FOLDER of a run, for its best checkpoint, or of a checkpoint.")
+RUN = flags.DEFINE_multi_string("run", [], "[NAME=]FOLDER of a run or a checkpoint, or a weights file.")
 MAPS = flags.DEFINE_multi_string("maps", [], "NAME=FOLDER of maps to score, white = in focus.")
 BLUR_MAPS = flags.DEFINE_multi_string("blur_maps", [], "NAME=FOLDER of maps to score, white = blurred.")
 RESIZE_MAPS = flags.DEFINE_bool("resize_maps", False, "Resize maps that are not of their image's size.")

@@ -16,7 +16,9 @@ RESUME = flags.DEFINE_bool("resume", True, "Continue the run in the folder; --no
 DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; all of them by default.")
 STEPS = flags.DEFINE_integer("steps", _T.steps, "Updates of the parameters in all.")
 SEED = flags.DEFINE_integer("seed", _T.seed, "Of the initial parameters.")
-INIT_FROM = flags.DEFINE_string("init_from", "", "Run folder, checkpoint, or VGG16 file (.pth, .safetensors, .h5).")
+INIT_FROM = flags.DEFINE_string(
+    "init_from", "", "Run folder, checkpoint, weights file, or VGG16 file (.pth, .safetensors, .h5)."
+)
 
 SCALES = flags.DEFINE_list("scales", [str(s) for s in _N.scales], "Scale of each stream: fractions such as 4/5.")
 SHARE = flags.DEFINE_bool("share_streams", _N.share_streams, "One set of parameters for all streams.")

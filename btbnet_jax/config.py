@@ -230,7 +230,7 @@ class TrainConfig(Config):
     Attributes:
       steps: updates of the parameters in all.
       seed: of the initial parameters.
-      init_from: run folder, checkpoint or VGG16 file whose parameters it starts from; empty for none.
+      init_from: run folder, checkpoint, weights file or VGG16 file whose parameters it starts from; empty for none.
     """
 
     network: NetworkConfig = NetworkConfig()
@@ -288,7 +288,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
         if len(kinds) == len(value):
             return tuple(_typed(kind, item, name) for kind, item in zip(kinds, value, strict=True))
-    elif hint is Fraction and isinstance(value, (str, int)):
+    elif hint is Fraction and isinstance(value, (str, int)) and "e" not in str(value).lower():  # 1e999999999 never ends
         with contextlib.suppress(ValueError, ZeroDivisionError):
             return Fraction(value)
     elif isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, Mapping):

@@ -44,8 +44,9 @@ def load_trained(path: Path | str) -> Trained:
     """
     if Path(path).is_file():
         weights = load_weights(Path(path))
-        summary = {"config": TrainConfig(network=weights.config).to_json(), "step": 0} | weights.summary
-        return Trained(weights.params, TrainConfig.from_json(summary["config"]), weights.digest, summary["step"])
+        summary = {"config": {}, "step": 0} | weights.summary
+        config = TrainConfig.from_json(summary["config"] | {"network": weights.config.to_json()})
+        return Trained(weights.params, config, weights.digest, summary["step"])
     folder, *others = checkpoints.find(path)
     try:
         checkpoint = checkpoints.read(folder, only=("average", "params"))

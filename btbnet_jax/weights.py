@@ -33,6 +33,7 @@ VARIABLE = "BTBNET_WEIGHTS"
 
 _FORMAT, _VERSION = "btbnet_jax weights", "1"
 _SCALE = "/scale"  # after the name of a kernel of 8 bits
+_MOST_STREAMS = 64  # that a file may ask to be made
 _HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(jnp.bfloat16)}
 
 
@@ -73,15 +74,16 @@ def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> No
 
     Raises:
       FileExistsError: there is a file, and it is not to be replaced.
-      ValueError: another suffix.
+      ValueError: another suffix, or numbers that are not finite as they would be stored.
     """
     if path.suffix != ".safetensors":
         raise ValueError(f"a weights file ends in .safetensors, not {path.suffix!r}: {path}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already")
-    tensors: Tensors = {}
-    for name, array in _flat(weights.params).items():
-        tensors |= _stored(name, np.asarray(array, np.float32), weights.storage)
+    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in _flat(weights.params).items()}
+    tensors = _all_stored(arrays, weights.storage)
+    if wrong := _not_finite(arrays) or _not_finite(tensors):
+        raise ValueError(f"{wrong} has numbers that are not finite as {weights.storage}: {path} is not written")
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -91,6 +93,7 @@ def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> No
         "licence": weights.licence,
     }
     metadata["sha256"] = _sha256(tensors, metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         unfinished.write_bytes(save(tensors, metadata))
@@ -107,24 +110,20 @@ def load_weights(path: Path) -> Weights:
       WeightsError: not a weights file of ours, damaged, or not those of the network that it describes.
     """
     tensors, metadata = _read(path)
-    try:
-        config = NetworkConfig.from_json(json.loads(metadata["config"]))
-        summary, licence = json.loads(metadata["summary"]), metadata["licence"]
-        storage: Any = metadata["storage"]
-        if storage not in STORAGES:
-            raise ValueError(f"stored as {storage!r}")
-    except (KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: its description cannot be read: {error}") from error
     if metadata.get("sha256") != _sha256(tensors, metadata):
         raise WeightsError(f"{path} is damaged: its sha256 is not that recorded; get it again")
-    flat = {name: _restored(name, tensors) for name in tensors if not name.endswith(_SCALE)}
-    shapes = jax.eval_shape(BTBNet(config).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
-    if problems := differing_shapes(shapes, flat):
+    try:
+        described = _described(metadata)
+    except (KeyError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its description cannot be read: {error}") from error
+    shapes = jax.eval_shape(BTBNet(described.config).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    if problems := _differing(shapes, tensors, described.storage):
         listed = "\n  ".join(problems)
         raise WeightsError(f"{path} has not the parameters of the network that it describes:\n  {listed}")
-    if wrong := [name for name, array in flat.items() if not np.isfinite(array).all()]:
-        raise WeightsError(f"{path} has numbers that are not finite in {', '.join(wrong[:5])}")
-    return Weights(_nested(flat), config, summary, licence, storage)
+    arrays = {name: _restored(name, tensors) for name in _flat(shapes)}
+    if wrong := _not_finite(arrays):
+        raise WeightsError(f"{path} has numbers that are not finite in {wrong}")
+    return described._replace(params=_nested(arrays))
 
 
 def is_weights(path: Path) -> bool:
@@ -154,8 +153,9 @@ def find_weights(name: str | None = None) -> Path:
             if not wanted or path.stem == wanted:
                 return path
     listed = ", ".join(map(str, folders()))
+    which = f" {wanted}{'' if name else f' (which {VARIABLE} names)'}" if wanted else ""
     raise FileNotFoundError(
-        f"no weights {wanted or ''} found, as a file or in {listed}. Give the path of a weights file, or set {VARIABLE}"
+        f"no weights{which} found, as a file or in {listed}. Give the path of a weights file, or set {VARIABLE}"
         " to it. To make one: train a network (python train.py --flagfile=configs/cpu_small.flags, or make demo), then "
         "btbnet weights convert RUN weights.safetensors"
     )
@@ -190,7 +190,7 @@ def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dictionary
-    except SafetensorError as error:
+    except (SafetensorError, AttributeError) as error:  # the second for types that NumPy has not
         raise WeightsError(f"{path} is no safetensors file, or it is damaged or cut short: {error}") from error
     if metadata.get("format") != _FORMAT:
         raise WeightsError(f"{path} holds tensors, but not weights of this project: use `btbnet weights convert`")
@@ -201,20 +201,57 @@ def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
     return tensors, metadata
 
 
+def _described(metadata: Mapping[str, str]) -> Weights:
+    """All but the parameters; KeyError, ValueError or RecursionError where it is not as `save_weights` writes it."""
+    config, summary = (json.loads(metadata[name]) for name in ("config", "summary"))
+    for part in (config, summary, summary.get("config", {}) if isinstance(summary, dict) else None):
+        if not isinstance(part, dict):
+            raise ValueError(f"names and values were expected, not {part!r:.40}")
+    storage: Any = metadata["storage"]
+    if storage not in STORAGES:
+        raise ValueError(f"stored as {storage!r:.40}, not one of {', '.join(STORAGES)}")
+    if isinstance(scales := config.get("scales"), list) and len(scales) > _MOST_STREAMS:
+        raise ValueError(f"{len(scales)} streams, more than {_MOST_STREAMS}")
+    return Weights({}, NetworkConfig.from_json(config), summary, metadata["licence"], storage)
+
+
+def _all_stored(arrays: Tensors, storage: Storage) -> Tensors:
+    tensors: Tensors = {}
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever saves looks for what is not finite
+        for name, array in arrays.items():
+            tensors |= _stored(name, array, storage)
+    return tensors
+
+
 def _stored(name: str, array: Float32[ndarray, "..."], storage: Storage) -> Tensors:
     """A parameter as it is stored; biases stay float32, they are few."""
     if storage == "float32" or array.ndim == 1:
         return {name: array}
     if storage in _HALVES:
         return {name: array.astype(_HALVES[storage])}
-    largest = np.abs(array).max(axis=(0, 1, 2))
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    return {name: np.rint(array / scale).astype(np.int8), name + _SCALE: scale}
+    scale = np.abs(array).max(axis=(0, 1, 2)) / np.float32(127)
+    scale = np.where(scale > 0, scale, np.float32(1))  # also where it is too small for float32
+    return {name: np.clip(np.rint(array / scale), -127, 127).astype(np.int8), name + _SCALE: scale}
 
 
 def _restored(name: str, tensors: Tensors) -> Float32[ndarray, "..."]:
     array = tensors[name].astype(np.float32)
     return array * tensors[name + _SCALE] if name + _SCALE in tensors else array
+
+
+def _differing(shapes: Any, tensors: Tensors, storage: Storage) -> list[str]:
+    """What is not as the parameters of these shapes are stored, a line each."""
+    wanted = _all_stored({name: np.zeros(leaf.shape, np.float32) for name, leaf in _flat(shapes).items()}, storage)
+    return differing_shapes(wanted, tensors) or [
+        f"{name}: {tensors[name].dtype}, wanted {array.dtype}"
+        for name, array in wanted.items()
+        if tensors[name].dtype != array.dtype
+    ]
+
+
+def _not_finite(tensors: Tensors) -> str:
+    """The names of the first tensors with NaN or infinity, empty where there is none."""
+    return ", ".join([name for name, array in tensors.items() if not np.isfinite(array).all()][:5])
 
 
 def _sha256(tensors: Tensors, metadata: Mapping[str, str]) -> str:

@@ -92,6 +92,7 @@ def test_unknown_fields_are_named_beside_the_known_ones():
         (NetworkConfig, {"width": True}, "NetworkConfig.width is of type float, not True"),
         (NetworkConfig, {"use_fnet": 1}, "NetworkConfig.use_fnet is of type bool, not 1"),
         (NetworkConfig, {"scales": ["1/0"]}, "NetworkConfig.scales is of type Fraction, not '1/0'"),
+        (NetworkConfig, {"scales": ["1e999999999"]}, "NetworkConfig.scales is of type Fraction"),
         (NetworkConfig, {"scales": ["half"]}, "NetworkConfig.scales is of type Fraction, not 'half'"),
         (NetworkConfig, {"scales": "1"}, "NetworkConfig.scales is of type tuple"),
         (Normalisation, {"mean": [0.5, 0.5]}, "Normalisation.mean is of type tuple"),

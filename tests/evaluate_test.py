@@ -12,8 +12,10 @@ from small_runs import CONFIG
 from btbnet_jax.checkpoints import Checkpoints, find, read
 from btbnet_jax.data import Examples
 from btbnet_jax.images import read_mask, write_png
+from btbnet_jax.initial import weights_of
 from btbnet_jax.network import init_params
 from btbnet_jax.sources import shi
+from btbnet_jax.weights import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,16 @@ def test_a_final_look_is_logged_with_the_digest_of_the_weights_each_time(
     scores = {row["method"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["scores"]}
     assert [row["adaptive"] for row in rows[:2]] == [f"{scores[name]['adaptive']:.4f}" for name in ("BTBNet", "masks")]
     assert scores["masks"]["mae"] == 0
+
+
+def test_a_weights_file_scores_as_the_run_that_it_was_made_of(evaluate: Call, run: Path, tmp_path: Path):
+    save_weights(tmp_path / "file.safetensors", weights_of(run, licence=""))
+    status, _, errors = evaluate(f"--run=run={run}", "--run=file=file.safetensors", "--baselines=")
+    assert (status, errors) == (0, "")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    of_run, of_file = ({**row, "method": ""} for row in results["scores"])
+    assert of_run == of_file
+    assert results["params_sha256"]["file"] == read(find(run)[0]).digests["average"]
 
 
 def test_only_what_beats_the_baselines_passes_where_it_must(evaluate: Call, white_maps: dict[str, Path]):

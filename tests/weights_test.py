@@ -1,6 +1,5 @@
 import contextlib
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from small_runs import CONFIG
 
@@ -154,15 +152,12 @@ def test_weights_of_another_network_than_they_describe_are_refused(weights: Weig
     assert "fnet/conv1/bias: [99], wanted" in str(caught.value)
 
 
-def test_numbers_that_are_not_finite_are_refused(weights: Weights, tmp_path: Path):
+def test_numbers_that_are_not_finite_are_not_written(weights: Weights, tmp_path: Path):
     params = jax.tree.map(np.array, weights.params)
     params["fnet"]["conv1"]["bias"][0] = np.nan
     with pytest.raises(ValueError, match=r"fnet/conv1/bias has numbers that are not finite as int8: .* is not written"):
         save_weights(tmp_path / "nan.safetensors", weights._replace(params=params, storage="int8"))
     assert list(tmp_path.iterdir()) == []
-    signed(tmp_path / "nan.safetensors", weights, {"fnet/conv1/bias": params["fnet"]["conv1"]["bias"]})
-    with pytest.raises(WeightsError, match="not finite in fnet/conv1/bias"):
-        load_weights(tmp_path / "nan.safetensors")
 
 
 def test_numbers_that_a_type_cannot_hold_are_refused_before_a_file_is_written(weights: Weights, tmp_path: Path):
@@ -181,88 +176,6 @@ def test_8_bits_hold_kernels_of_the_smallest_numbers(weights: Weights, tmp_path:
     save_weights(tmp_path / "tiny.safetensors", weights._replace(params=params, storage="int8"))
     kernel = load_weights(tmp_path / "tiny.safetensors").params["fnet"]["conv1"]["kernel"]
     assert ((kernel >= 0) & (kernel <= np.float32(largest))).all()
-
-
-def signed(
-    path: Path,
-    weights: Weights,
-    tensors: dict[str, np.ndarray | None],
-    metadata: dict[str, str] | None = None,
-) -> None:
-    """Writes a file with a right sha256 that differs from that of `weights`: None leaves a tensor out."""
-    save_weights(path, weights, overwrite=True)
-    with safe_open(path, framework="numpy") as file:
-        described = dict(file.metadata()) | (metadata or {})
-    changed = {name: array for name, array in (load_file(path) | tensors).items() if array is not None}
-    del described["sha256"]
-    text = json.dumps(dict(sorted(described.items()))).encode()
-    for name, array in sorted(changed.items()):
-        text += f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes()
-    save_file(changed, path, described | {"sha256": hashlib.sha256(text).hexdigest()})
-
-
-KERNEL, SCALE = "fnet/conv1/kernel", "fnet/conv1/kernel/scale"
-
-
-@pytest.mark.parametrize(
-    ("tensors", "words"),
-    [
-        ({}, ""),
-        ({"extra": np.zeros(2, np.float32)}, r"extra: \[2\], wanted none"),
-        ({"absent/scale": np.zeros(2, np.float32)}, r"absent/scale: \[2\], wanted none"),
-        ({SCALE: None}, rf"{SCALE}: missing, wanted \[2\]"),
-        ({SCALE: np.ones(1, np.float32)}, rf"{SCALE}: \[1\], wanted \[2\]"),
-        ({SCALE: np.ones(2, np.float64)}, f"{SCALE}: float64, wanted float32"),
-        ({SCALE: np.float32([1, np.inf])}, f"not finite in {KERNEL}"),
-        ({KERNEL: np.zeros((3, 3, 4, 2), np.float32)}, f"{KERNEL}: float32, wanted int8"),
-        ({KERNEL: np.zeros((3, 3, 4, 2), np.int64)}, f"{KERNEL}: int64, wanted int8"),
-        ({KERNEL: np.zeros((3, 3, 4, 1), np.int8)}, rf"{KERNEL}: \[3, 3, 4, 1\], wanted \[3, 3, 4, 2\]"),
-    ],
-)
-def test_tensors_that_are_not_as_they_would_be_stored_are_refused_for_all_their_sha256(
-    weights: Weights, tmp_path: Path, tensors: dict[str, np.ndarray | None], words: str
-):
-    signed(tmp_path / "odd.safetensors", weights._replace(storage="int8"), tensors)
-    if not words:
-        load_weights(tmp_path / "odd.safetensors")
-    else:
-        with pytest.raises(WeightsError, match=words):
-            load_weights(tmp_path / "odd.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("metadata", "words"),
-    [
-        ({"version": "2"}, "is of version 2, and 1 is known here: update btbnet_jax"),
-        ({"format": "pt"}, "holds tensors, but not weights of this project"),
-        ({"storage": "int4"}, "stored as 'int4', not one of float32, float16, bfloat16, int8"),
-        ({"storage": "int8"}, "scale: missing"),
-        ({"config": "{"}, "its description cannot be read"),
-        ({"config": "[" * 100_000}, "its description cannot be read"),
-        ({"config": "3"}, "names and values were expected, not 3"),
-        ({"config": '["scales"]'}, r"names and values were expected, not \['scales'\]"),
-        ({"config": '{"depth": 3}'}, r"NetworkConfig has no field \['depth'\]"),
-        ({"config": '{"width": 1e999}'}, "width is finite"),
-        ({"config": '{"scales": ["1e999999999"]}'}, "NetworkConfig.scales is of type"),
-        ({"config": json.dumps({"scales": ["1"] * 100_000})}, "100000 streams, more than 64"),
-        ({"config": json.dumps({"num_steps": 10**18, "width": 4})}, "has not the parameters of the network that it"),
-        ({"summary": "[]"}, r"names and values were expected, not \[\]"),
-        ({"summary": '{"config": 3}'}, "names and values were expected, not 3"),
-    ],
-)
-def test_descriptions_that_cannot_be_are_refused_for_all_their_sha256(
-    weights: Weights, tmp_path: Path, metadata: dict[str, str], words: str
-):
-    signed(tmp_path / "odd.safetensors", weights, {}, metadata)
-    with pytest.raises(WeightsError, match=words) as caught:
-        load_weights(tmp_path / "odd.safetensors")
-    assert "odd.safetensors" in str(caught.value)
-
-
-def test_a_description_without_a_licence_is_refused(weights: Weights, tmp_path: Path):
-    save_file({}, tmp_path / "bare.safetensors", {"format": "btbnet_jax weights", "version": "1"})
-    with pytest.raises(WeightsError, match="is damaged: its sha256 is not that recorded"):
-        load_weights(tmp_path / "bare.safetensors")
 
 
 def test_nothing_is_overwritten_unasked(weights: Weights, path: Path):
