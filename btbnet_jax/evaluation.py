@@ -103,10 +103,10 @@ def count_levels(
         names = _names(examples, batch)
         valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
         for name, method in methods.items():
-            maps = quantise(method(batch, names))
+            maps = method(batch, names)
             counts[name].append(LevelCounts.from_joint(joint_histogram(maps, jnp.asarray(batch.mask), valid), names))
             if maps_dir is not None:
-                _write_maps(maps_dir / name, np.asarray(maps), batch, names)
+                _write_maps(maps_dir / name, np.asarray(quantise(maps)), batch, names)
     return {name: merge(parts) for name, parts in counts.items()}
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from btbnet_jax.images import SUFFIXES
+from btbnet_jax.images import PHOTOGRAPH_SUFFIXES
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -45,7 +45,7 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str]]:
         if not paths:
             problems.append(f"{text}: there is no such file or folder")
         elif not pictures:
-            problems.append(f"{text}: no pictures in it; their names end in {', '.join(SUFFIXES)}")
+            problems.append(f"{text}: no pictures in it; their names end in {', '.join(PHOTOGRAPH_SUFFIXES)}")
         for picture in pictures:
             found.setdefault(Path(os.path.abspath(picture.path)), picture)  # noqa: PTH100 a link is a picture of its own
     return list(found.values()), problems
@@ -62,7 +62,7 @@ def _pictures_at(path: Path) -> list[Found]:
         pictures += [
             Found(here / name, (here / name).relative_to(path))
             for name in sorted(files)
-            if name.lower().endswith(SUFFIXES)
+            if name.lower().endswith(PHOTOGRAPH_SUFFIXES)
         ]
     return pictures
 

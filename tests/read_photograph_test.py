@@ -1,13 +1,15 @@
 import io
+import struct
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+from hostile_files import exif
 from PIL import Image, ImageCms
 from raw_sets import noise
 
-from btbnet_jax.images import ImageError, encode_png, encode_png16, read_image, read_photograph, resize_map
+from btbnet_jax.images import ImageError, as_photograph, encode_png, read_image, read_photograph
 
 GREEN = np.tile(np.array([60, 180, 90], np.uint8), (8, 8, 1))
 
@@ -42,26 +44,37 @@ def test_a_plain_picture_is_that_of_the_data_sets_without_a_word(tmp_path: Path)
         assert photograph.notes == ()
 
 
+def test_data_sets_take_all_pixels_for_srgb():
+    np.testing.assert_array_equal(read_image(saved(GREEN, icc_profile=swapped_primaries())), GREEN)
+
+
 def test_a_colour_profile_is_applied_and_said():
     photograph = read_photograph(saved(GREEN, icc_profile=swapped_primaries()))
     red, green, blue = photograph.image[0, 0].astype(int)
     assert abs(red - 180) < 6  # what was called green is red
     assert abs(green - 60) < 12
     assert abs(blue - 90) < 6
-    assert photograph.notes == ("colours converted from swapped three",)
+    assert photograph.notes == ('colour profile "swapped three" converted to sRGB',)
 
 
-@pytest.mark.parametrize("data", [b"no profile", profile("sRGB")[:200], profile("LAB")])
-def test_a_profile_that_cannot_be_used_is_no_error(data: bytes):
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"no profile", "the colour profile is damaged"),
+        (profile("sRGB")[:200], "the colour profile is damaged"),
+        (profile("LAB"), 'colour profile "Lab identity built-in" is for other pixels than RGB'),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_no_error(data: bytes, words: str):
     photograph = read_photograph(saved(GREEN, icc_profile=data))
     np.testing.assert_array_equal(photograph.image, GREEN)
-    assert photograph.notes == ("its colour profile cannot be used: pixels taken for sRGB",)
+    assert photograph.notes == (f"{words}: pixels taken for sRGB",)
 
 
 def test_what_was_left_out_or_reduced_is_said():
     frames = [Image.fromarray(noise((6, 6))) for _ in range(3)]
     animated = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert read_photograph(animated).notes == ("the first of 3 frames",)
+    assert read_photograph(animated).notes == ("animated: the first of 3 frames",)
     deep = saved((np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8))
     assert read_photograph(deep).notes == ("16 bits reduced to 8",)
     clear = np.dstack([GREEN, np.tile(np.array([0, 255], np.uint8), (8, 4))])
@@ -114,16 +127,71 @@ def test_more_pixels_than_allowed_are_refused_before_they_are_decoded():
             read_photograph(picture, max_pixels=99)
 
 
-def test_a_map_is_resized_without_rounding_to_8_bits():
-    ramp = np.tile(np.linspace(0, 0.001, 16, dtype=np.float32), (4, 1))
-    larger = resize_map(ramp, (8, 32))
-    assert larger.shape == (8, 32)
-    assert len(np.unique(larger)) > 20
-    np.testing.assert_allclose(resize_map(larger, (4, 16)).mean(), ramp.mean(), rtol=1e-5)
-    assert resize_map(ramp, (4, 16)) is ramp
+def test_an_array_becomes_an_image_of_its_own_order_of_bytes_and_of_rows():
+    levels = noise((5, 6))
+    np.testing.assert_array_equal(as_photograph(levels.astype(">u2") * np.uint16(257)), levels)
+    np.testing.assert_array_equal(as_photograph(levels[::-1, :, ::-1]), levels[::-1, :, ::-1])
+    half = np.array([[0, 0.5, 1]], np.float16)
+    assert as_photograph(half)[..., 0].tolist() == [[0, 128, 255]]
 
 
-def test_16_bits_are_rounded_to_the_nearest():
-    values = np.array([[0, 0.5, 1, 1 / 65535, 1.4 / 65535, 1.6 / 65535]], np.float32)
-    levels = np.asarray(Image.open(io.BytesIO(encode_png16(values))))
-    np.testing.assert_array_equal(levels, [[0, 32768, 65535, 1, 1, 2]])
+def test_an_image_of_pillow_is_upright_in_srgb_and_left_as_it_was():
+    data = saved(GREEN[:4], "JPEG", exif=exif(6), icc_profile=swapped_primaries(), quality=100)
+    image = Image.open(io.BytesIO(data))
+    np.testing.assert_array_equal(read_photograph(image).image, read_photograph(data).image)
+    assert read_photograph(image).image.shape == (8, 4, 3)
+    assert (image.size, image.mode) == ((8, 4), "RGB")
+    with pytest.raises(ImageError, match=r"image of Pillow: has 8 × 8 pixels; the limit is 63"):
+        read_photograph(Image.fromarray(GREEN), max_pixels=63)
+
+
+def test_the_colours_of_transparent_pictures_are_converted_too():
+    clear = np.dstack([GREEN, np.tile(np.array([0, 255], np.uint8), (8, 4))])
+    opaque = read_photograph(saved(GREEN, icc_profile=swapped_primaries())).image
+    palette = Image.fromarray(GREEN).quantize(2)
+    for picture in (saved(clear, icc_profile=swapped_primaries()), saved(clear, "WEBP", lossless=True)):
+        image = read_photograph(picture).image
+        np.testing.assert_array_equal(image[:, ::2], 255)
+    converted = read_photograph(saved(clear, icc_profile=swapped_primaries())).image
+    np.testing.assert_array_equal(converted[:, 1::2], opaque[:, 1::2])
+    faint = saved(palette, icc_profile=swapped_primaries(), transparency=bytes([255, 0]))
+    np.testing.assert_array_equal(read_photograph(faint).image, opaque)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_a_profile_of_greys_is_for_greys(mode: str):
+    linear = profile_of_greys(1.0)
+    levels = np.array([[0, 55, 128, 255]], np.uint8)
+    deep = mode == "I;16"
+    image = Image.fromarray(levels.astype(np.uint16) * 257) if deep else Image.fromarray(levels).convert(mode)
+    photograph = read_photograph(saved(image, icc_profile=linear))
+    assert 'colour profile "linear grey" converted to sRGB' in photograph.notes
+    # IEC 61966-2-1: 1.055 c^(1 / 2.4) - 0.055 of 55 / 255 and of 128 / 255
+    np.testing.assert_allclose(photograph.image[0, :, 1], [0, 128, 188, 255], atol=1)
+    wrong = read_photograph(saved(GREEN, icc_profile=linear))
+    np.testing.assert_array_equal(wrong.image, GREEN)
+    assert wrong.notes == ('colour profile "linear grey" is for other pixels than RGB: pixels taken for sRGB',)
+
+
+def test_a_profile_cannot_speak_to_the_terminal():
+    data = swapped_primaries().replace("swapped three".encode("utf-16-be"), "a\x1b[2J\nb      ".encode("utf-16-be"))
+    assert read_photograph(saved(GREEN, icc_profile=data)).notes == ('colour profile "a[2J b" converted to sRGB',)
+
+
+def profile_of_greys(gamma: float) -> bytes:
+    """A grey profile of version 2, "linear grey" by name, whose light is the level to the power of `gamma`."""
+    text = b"linear grey"
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text) + 1) + text + bytes(1 + 4 + 4 + 2 + 1 + 67),
+        b"wtpt": b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061),  # D50, in 65536ths
+        b"kTRC": b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)),
+    }
+    table, body = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, tag in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(tag))
+        body += tag + bytes(-len(tag) % 4)
+    size = struct.pack(">I", start + len(body))
+    head = size + bytes(4) + b"\x02\x10\0\0mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28)
+    head += struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + table + body

@@ -65,7 +65,9 @@ def passing_on(params: dict[str, Any], num_maps: int) -> dict[str, Any]:
     kernels = [first.at[..., 0].set(0).at[1, 1, :num_maps, 0].set(1 / num_maps)]
     kernels += [kernel.at[..., 0].set(0).at[1, 1, 0, 0].set(1) for kernel in middle]
     kernels += [(_REST * last).at[:, :, 0].set(0).at[1, 1, 0].set(_SLOPE)]
-    biases = [params[f"conv{layer}"]["bias"] for layer in range(1, len(CHANNELS))] + [jnp.full((1,), -_SLOPE / 2)]
+    biases = [params[f"conv{layer}"]["bias"] for layer in range(1, len(CHANNELS))] + [
+        jnp.full((1,), -_SLOPE / 2, jnp.float32)
+    ]
     return {
         f"conv{layer}": {"kernel": kernel, "bias": bias}
         for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True), start=1)
