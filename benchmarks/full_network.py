@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--scales", default="1,4/5,3/5", help="of the streams (default 1,4/5,3/5)")
     parser.add_argument("--width", type=float, default=1.0, help="multiplier of the channels (default 1)")
     parser.add_argument("--batch", type=int, default=1, help="images at a time (default 1)")
-    parser.add_argument("--repeat", type=int, default=1, help="calls after the first (default 1)")
+    parser.add_argument("--repeat", type=int, default=1, help="calls after the first (default 1; 0 gives nan)")
     parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
     arguments = parser.parse_args()
     if arguments.only:
@@ -63,7 +63,7 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     times = [_seconds(call) for _ in range(1 + arguments.repeat)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     what = f"{arguments.only}, {arguments.batch} x {arguments.size} x {arguments.size}"
-    return what, times[0], float(np.median(times[1:])), peak
+    return what, times[0], float(np.median(times[1:])) if times[1:] else float("nan"), peak
 
 
 def _forward(config: TrainConfig, image: np.ndarray) -> Callable[[], Any]:
