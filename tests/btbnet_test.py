@@ -194,7 +194,8 @@ def test_rematerialisation_wraps_both_streams_fnet_and_the_recurrent_step(params
 def test_precision_reaches_every_convolution(params: Params):
     program = forward.lower({"params": params}, IMAGES).as_text()
     convolutions = [line for line in program.splitlines() if "stablehlo.convolution" in line]
-    assert len(convolutions) == 2 * (13 + 8) + 4 + 4  # the recurrent step is written down once
+    # The recurrent step is written down once, or by newer versions of JAX as often as it is applied.
+    assert len(convolutions) - (2 * (13 + 8) + 4) in (4, 4 * SMALL.num_steps)
     assert all("precision_config = [#stablehlo<precision HIGHEST>" in line for line in convolutions)
 
 
