@@ -13,6 +13,7 @@ import functools
 import io
 import math
 import pickletools
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -89,8 +90,11 @@ def unpickle(stream: io.BytesIO | io.BufferedReader, *, locate: Locate | None = 
     """
     machine = _Machine(locate)
     try:
-        for opcode, arg, _ in pickletools.genops(stream):
-            machine.step(opcode.name, arg)
+        with warnings.catch_warnings():
+            # Of escapes that a damaged string has and Python's do not.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for opcode, arg, _ in pickletools.genops(stream):
+                machine.step(opcode.name, arg)
         return machine.pop()
     except (IndexError, KeyError, MemoryError, OverflowError) as error:  # The last two: a string of 2^60 bytes.
         raise ValueError(f"a damaged pickle: {type(error).__name__} {error}") from error
