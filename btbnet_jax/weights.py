@@ -161,10 +161,14 @@ def find_weights(name: str | None = None) -> Path:
     )
 
 
+def cache_folder() -> Path:
+    """Returns the folder of this project in the user's cache; it need not be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "btbnet_jax"
+
+
 def folders() -> list[Path]:
     """Returns where weights are looked for by name: the user's cache folder, then the package."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [cache / "btbnet_jax", Path(__file__).parent / "released"]
+    return [cache_folder(), Path(__file__).parent / "released"]
 
 
 def differing_shapes(wanted: Any, found: Any, *, limit: int = 12) -> list[str]:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import operator
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from btbnet_jax.images import (
     side_by_side,
 )
 from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, find_pictures, result_names
+from btbnet_jax.weights import cache_folder
 
 _DESCRIPTION = """\
 Finds what is in focus in photographs.
@@ -180,8 +180,7 @@ def _detector(options: argparse.Namespace) -> tuple[Detector, str]:
 def _keep_compiled_programs() -> None:
     """Lets JAX keep what it compiles in the user's cache folder, unless it was told where already."""
     if not getattr(jax.config, "jax_compilation_cache_dir", None):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "btbnet_jax" / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 
 
 def _listed(path: Path | None) -> list[str]:
