@@ -11,12 +11,11 @@ things make the result that of the whole image and not one blended from tiles:
 - the parts follow each other over the whole image, streams first, then fusion and recursion together: what is kept
   between them is one number a pixel for each stream.
 
-All tiles have one shape, and the sizes of image and tile are values to the compiled programs: one for each stream and
-one for the fusion, whatever comes.
+The tiles of a map have one shape, which `grid.choose_tile` finds, and positions and sizes are values to the compiled
+programs: one for each stream and one for the fusion, for all images that have tiles of the same shapes.
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -26,10 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Float32, Int, UInt8
+from jaxtyping import Array, Float, Float32, UInt8
 from numpy import ndarray
 
 from btbnet_jax.config import NetworkConfig
+from btbnet_jax.grid import SMALLEST_TILE, Point, Shape, Tile, choose_tile
 from btbnet_jax.network.btbnet import (
     Outputs,
     logits_of_blend,
@@ -47,12 +47,9 @@ STREAM_RADIUS = 17
 """Pixels around a tile that a stream's map draws from: one for each of 13 + 4 convolutions in a row."""
 
 _FUSION_RADIUS = 4  # of FNet, and of each recurrent step
-SMALLEST_TILE = 16
-"""Side in pixels; of smaller ones, nearly all would be border."""
 
 Params = dict[str, Any]
 Plane = Float32[ndarray, "h w"]
-Point = Int[Array | ndarray, " 2"]
 
 
 class TiledOutputs(NamedTuple):
@@ -70,7 +67,7 @@ def tiled_logits(config: NetworkConfig, params: Params, image: HostImage, *, til
       config: of the network.
       params: its parameters.
       image: RGB of any size.
-      tile: side of a tile in pixels, at each stream's own scale; memory grows with its square.
+      tile: a tile has at most the pixels of a square of this side, at each stream's own scale; memory grows with it.
 
     Raises:
       ValueError: a tile too small to be worth its border.
@@ -93,7 +90,7 @@ def tiled_outputs(config: NetworkConfig, params: Params, image: HostImage, *, ti
     for part, outputs in _fused_tiles(config, params, image, tile):
         for whole, logits in zip(found, outputs, strict=True):
             place = whole[..., *part]
-            place[...] = _fitting(jnp.reshape(logits, (*whole.shape[:-2], tile, tile)), place.shape)
+            place[...] = _fitting(jnp.reshape(logits, (*whole.shape[:-2], *logits.shape[-3:-1])), place.shape)
     return found
 
 
@@ -106,20 +103,18 @@ def _fused_tiles(
     config: NetworkConfig, params: Params, image: HostImage, tile: int
 ) -> Iterator[tuple[tuple[slice, slice], Outputs]]:
     """The part of the image that each tile covers, and the logits there."""
-    if tile < SMALLEST_TILE:
-        raise ValueError(f"a tile has {SMALLEST_TILE} pixels a side or more, not {tile}")
     maps = [_stream_map(config, scale, stream, image, tile) for scale, stream in _streams(config, params)]
     fusion = {name: part for name, part in params.items() if name in ("fnet", "rrnet")}
-    size, radius = np.array(image.shape[:2], np.int32), fusion_radius(config)
-    for origin in _origins(image.shape[:2], tile):
-        corner, side = origin - radius, tile + 2 * radius
-        firsts = tuple(_first(corner, low.shape, image.shape[:2]) for low in maps)
+    size = np.array(image.shape[:2], np.int32)
+    grid = choose_tile(image.shape[:2], tile, fusion_radius(config))
+    for origin in grid.origins(image.shape[:2]):
+        firsts = tuple(_first(grid.corner(origin), low.shape, image.shape[:2]) for low in maps)
         lows = tuple(
-            _window(low, first, _length(side, 1 / scale))
+            _window(low, first, _reach(grid.wide, 1 / scale))
             for low, first, scale in zip(maps, firsts, config.scales, strict=True)
         )
-        window = _window(image, corner, side)
-        yield _part(origin, tile), _fusion_tile(config, tile, fusion, window, lows, firsts, origin, size)
+        window = _window(image, grid.corner(origin), grid.wide)
+        yield grid.part(origin), _fusion_tile(config, grid, fusion, window, lows, firsts, origin, size)
 
 
 def _streams(config: NetworkConfig, params: Params) -> list[tuple[Fraction, Params]]:
@@ -133,11 +128,11 @@ def _stream_map(
     """The logits of a stream's map, at its own scale."""
     size = np.array(image.shape[:2], np.int32)
     result = np.empty([scaled_size(n, scale) for n in image.shape[:2]], np.float32)
-    side = tile + 2 * STREAM_RADIUS
-    for origin in _origins(result.shape, tile):
-        first = _first(origin - STREAM_RADIUS, image.shape[:2], result.shape)
-        window, part = _window(image, first, _length(side, scale)), _part(origin, tile)
-        logits = _stream_tile(config, scale, tile, params, window, first, origin, size)
+    grid = choose_tile(result.shape, tile, STREAM_RADIUS)
+    for origin in grid.origins(result.shape):
+        first = _first(grid.corner(origin), image.shape[:2], result.shape)
+        window, part = _window(image, first, _reach(grid.wide, scale)), grid.part(origin)
+        logits = _stream_tile(config, scale, grid, params, window, first, origin, size)
         result[part] = _fitting(logits, result[part].shape)
     return result
 
@@ -146,20 +141,20 @@ def _stream_map(
 def _stream_tile(
     config: NetworkConfig,
     scale: Fraction,
-    tile: int,
+    tile: Tile,
     params: Params,
     window: UInt8[Array | ndarray, "rows columns 3"],
     first: Point,
     origin: Point,
     size: Point,
-) -> Float[Array, "tile tile"]:
+) -> Float[Array, "tile_h tile_w"]:
     """The logits of a stream's map on the tile at `origin`, from the part of the image that begins at `first`."""
-    small, corner, side = scaled_size(jnp.asarray(size), scale), origin - STREAM_RADIUS, tile + 2 * STREAM_RADIUS
-    images = _Resizing(first, size, corner, small, side)(jnp.asarray(window)[None] / 255.0)
-    valid = _inside(corner, side, small)
+    small = scaled_size(jnp.asarray(size), scale)
+    images = _Resizing(first, size, tile.corner(origin), small, tile.wide)(jnp.asarray(window)[None] / 255.0)
+    valid = tile.inside(origin, small)
     images = zero_outside(normalise(images, config.normalisation), valid)
     logits: Any = Stream(**network_parts(config)).apply({"params": params}, images, valid)
-    return _inner(logits, STREAM_RADIUS)[0, ..., 0].astype(jnp.float32)
+    return tile.inner(logits)[0, ..., 0].astype(jnp.float32)
 
 
 class _Fusion(nn.Module):
@@ -175,26 +170,24 @@ class _Fusion(nn.Module):
 @functools.partial(jax.jit, static_argnames=("config", "tile"))
 def _fusion_tile(
     config: NetworkConfig,
-    tile: int,
+    tile: Tile,
     params: Params,
-    window: UInt8[Array | ndarray, "side side 3"],
+    window: UInt8[Array | ndarray, "rows columns 3"],
     lows: tuple[Float[Array | ndarray, "_ _"], ...],
     firsts: tuple[Point, ...],
     origin: Point,
     size: Point,
 ) -> Outputs:
     """The logits of all maps on the tile at `origin`, from the parts of the streams' maps that begin at `firsts`."""
-    radius = fusion_radius(config)
-    corner, side = origin - radius, tile + 2 * radius
-    valid = _inside(corner, side, size)
+    valid = tile.inside(origin, size)
     images = zero_outside(jnp.asarray(window)[None] / 255.0, valid)
     streams = []
     for scale, low, first in zip(config.scales, lows, firsts, strict=True):
-        resizing = _Resizing(first, scaled_size(jnp.asarray(size), scale), corner, size, side)
+        resizing = _Resizing(first, scaled_size(jnp.asarray(size), scale), tile.corner(origin), size, tile.wide)
         logits = jnp.asarray(low)[None, ..., None]
         streams.append(resizing(logits) if scale == 1 else logits_of_blend(resizing, logits))
     fusion: Any = _Fusion(config).apply({"params": params}, streams, images, valid)
-    return Outputs(*(_inner(logits, radius) for logits in (jnp.stack(streams), *fusion)))
+    return Outputs(*(tile.inner(logits) for logits in (jnp.stack(streams), *fusion)))
 
 
 class _Resizing(NamedTuple):
@@ -205,19 +198,19 @@ class _Resizing(NamedTuple):
       size: of the whole.
       corner: row and column at which the wanted part begins, at the other size.
       new_size: of the whole, at the other size.
-      side: of the wanted part.
+      shape: of the wanted part.
     """
 
     first: Point
     size: Point
     corner: Point
     new_size: Point
-    side: int
+    shape: Shape
 
-    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b side side c"]:
+    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b new_h new_w c"]:
         for axis, equation in enumerate(("ij,bjwc->biwc", "ij,bhjc->bhic")):
             weights = resize_weights(
-                self.corner[axis] + jnp.arange(self.side),
+                self.corner[axis] + jnp.arange(self.shape[axis]),
                 self.first[axis] + jnp.arange(images.shape[1 + axis]),
                 n_in=self.size[axis],
                 n_out=self.new_size[axis],
@@ -235,49 +228,28 @@ def _first(corner: Point, size: Sequence[int], new_size: Sequence[int]) -> Point
     return np.array(firsts, np.int32)
 
 
-def _length(side: int, scale: Fraction) -> int:
-    """How long a part has to be that `side` pixels at `scale` draw from, begun at `_first`.
+def _reach(shape: Shape, scale: Fraction) -> Shape:
+    """How large a part has to be that one of `shape` at `scale` draws from, begun at `_first`.
 
     The ratio of two sizes is not exactly the scale, as sizes are rounded: by half a pixel of a tile or more where
     there are several tiles, and where there is one, a part of this length holds the whole image.
     """
-    return side if scale == 1 else math.ceil((side + 4) * (1 + Fraction(1, SMALLEST_TILE)) / scale) + 4
+    if scale == 1:
+        return shape
+    height, width = (math.ceil((side + 4) * (1 + Fraction(1, SMALLEST_TILE)) / scale) + 4 for side in shape)
+    return height, width
 
 
-def _origins(size: Sequence[int], tile: int) -> Iterator[Point]:
-    """The top left corners of all tiles, row by row."""
-    for origin in itertools.product(*(range(0, n, tile) for n in size)):
-        yield np.array(origin, np.int32)
-
-
-def _part(origin: Point, tile: int) -> tuple[slice, slice]:
-    top, left = origin.tolist()
-    return slice(top, top + tile), slice(left, left + tile)
-
-
-def _fitting(logits: Float[Array, "... tile tile"], shape: Sequence[int]) -> Float32[ndarray, "... h w"]:
+def _fitting(logits: Float[Array, "... tile_h tile_w"], shape: Sequence[int]) -> Float32[ndarray, "... h w"]:
     """What of a tile lies within the image, on the host."""
     return np.asarray(logits)[..., : shape[-2], : shape[-1]]
 
 
-def _window(array: ndarray, first: Point, side: int) -> ndarray:
-    """The square part of an array that begins at `first`, with zeros where it reaches beyond the array."""
-    window = np.zeros((side, side, *array.shape[2:]), array.dtype)
-    starts = np.maximum(first, 0)
-    inner = array[tuple(slice(start, start + side + min(0, begin)) for start, begin in zip(starts, first, strict=True))]
-    top, left = starts - first
+def _window(array: ndarray, first: Point, shape: Shape) -> ndarray:
+    """The part of an array of `shape` that begins at `first`, with zeros where it reaches beyond the array."""
+    window = np.zeros((*shape, *array.shape[2:]), array.dtype)
+    start, end = np.maximum(first, 0), first + np.array(shape)
+    inner = array[start[0] : end[0], start[1] : end[1]]
+    top, left = (start - first).tolist()
     window[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return window
-
-
-def _inside(corner: Point, side: int, size: Point) -> Bool[Array, "1 side side 1"]:
-    """Which pixels of a square part from `corner` on belong to an image of `size`."""
-    rows, columns = (corner[axis] + jnp.arange(side) for axis in (0, 1))
-    return ((rows >= 0) & (rows < size[0]))[None, :, None, None] & ((columns >= 0) & (columns < size[1]))[
-        None, None, :, None
-    ]
-
-
-def _inner(logits: Float[Array, "... h w 1"], radius: int) -> Float[Array, "... new_h new_w 1"]:
-    """Logits without the border of a tile."""
-    return logits[..., radius : logits.shape[-3] - radius, radius : logits.shape[-2] - radius, :]

@@ -22,6 +22,7 @@ FLOORS = (
         "detect",
         "pictures",
         "tiles",
+        "grid",
         "report",
         "export",
     ),
