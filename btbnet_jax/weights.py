@@ -80,7 +80,7 @@ def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> No
         raise ValueError(f"a weights file ends in .safetensors, not {path.suffix!r}: {path}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already")
-    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in _flat(weights.params).items()}
+    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in flat(weights.params).items()}
     tensors = _all_stored(arrays, weights.storage)
     if wrong := _not_finite(arrays) or _not_finite(tensors):
         raise ValueError(f"{wrong} has numbers that are not finite as {weights.storage}: {path} is not written")
@@ -120,10 +120,10 @@ def load_weights(path: Path) -> Weights:
     if problems := _differing(shapes, tensors, described.storage):
         listed = "\n  ".join(problems)
         raise WeightsError(f"{path} has not the parameters of the network that it describes:\n  {listed}")
-    arrays = {name: _restored(name, tensors) for name in _flat(shapes)}
+    arrays = {name: _restored(name, tensors) for name in flat(shapes)}
     if wrong := _not_finite(arrays):
         raise WeightsError(f"{path} has numbers that are not finite in {wrong}")
-    return described._replace(params=_nested(arrays))
+    return described._replace(params=nested(arrays))
 
 
 def is_weights(path: Path) -> bool:
@@ -173,13 +173,31 @@ def folders() -> list[Path]:
 
 def differing_shapes(wanted: Any, found: Any, *, limit: int = 12) -> list[str]:
     """Returns which parameters are missing, unexpected or of another shape, a line each, `limit` of them at most."""
-    shapes = [{name: tuple(np.shape(leaf)) for name, leaf in _flat(tree).items()} for tree in (wanted, found)]
+    shapes = [{name: tuple(np.shape(leaf)) for name, leaf in flat(tree).items()} for tree in (wanted, found)]
     problems = [
         f"{name}: {'missing' if got is None else list(got)}, wanted {'none' if want is None else list(want)}"
         for name in sorted(shapes[0] | shapes[1])
         if (want := shapes[0].get(name)) != (got := shapes[1].get(name))
     ]
     return [*problems[:limit], *([f"and {len(problems) - limit} more"] if len(problems) > limit else [])]
+
+
+def flat(params: Any) -> dict[str, Any]:
+    """Returns nested parameters by the names that a weights file has them under, "stream1/down1/kernel" and so on."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def nested(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what `flat` was given."""
+    tree: dict[str, Any] = {}
+    for name, array in named.items():
+        *parents, last = name.split("/")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = array
+    return tree
 
 
 def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
@@ -245,7 +263,7 @@ def _restored(name: str, tensors: Tensors) -> Float32[ndarray, "..."]:
 
 def _differing(shapes: Any, tensors: Tensors, storage: Storage) -> list[str]:
     """What is not as the parameters of these shapes are stored, a line each."""
-    wanted = _all_stored({name: np.zeros(leaf.shape, np.float32) for name, leaf in _flat(shapes).items()}, storage)
+    wanted = _all_stored({name: np.zeros(leaf.shape, np.float32) for name, leaf in flat(shapes).items()}, storage)
     return differing_shapes(wanted, tensors) or [
         f"{name}: {tensors[name].dtype}, wanted {array.dtype}"
         for name, array in wanted.items()
@@ -265,19 +283,3 @@ def _sha256(tensors: Tensors, metadata: Mapping[str, str]) -> str:
         hasher.update(f"{name} {array.dtype} {array.shape}\n".encode())
         hasher.update(array.tobytes())
     return hasher.hexdigest()
-
-
-def _flat(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
-def _nested(flat: Mapping[str, ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, array in flat.items():
-        *parents, last = name.split("/")
-        place = tree
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = array
-    return tree

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from btbnet_jax import __version__
-from btbnet_jax.cli import data, detect, weights
+from btbnet_jax.cli import data, detect, export, weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,9 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     detect.add_command(commands)
     data.add_command(commands)
     weights.add_command(commands)
+    export.add_command(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"btbnet: {error}", file=sys.stderr)
         return 1
