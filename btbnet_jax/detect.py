@@ -11,16 +11,17 @@ from jaxtyping import Array, Bool, Float, Float32, UInt8
 from numpy import ndarray
 from scipy import ndimage, special
 
+from btbnet_jax.buckets import Buckets
 from btbnet_jax.checkpoints import digest
 from btbnet_jax.config import NetworkConfig
+from btbnet_jax.grid import SMALLEST_TILE
 from btbnet_jax.images import Photograph, Picture, read_photograph, resize_image, resize_map
 from btbnet_jax.network import BTBNet
 from btbnet_jax.tiles import tiled_logits, tiled_outputs
 from btbnet_jax.types import HostImage
 from btbnet_jax.weights import find_weights, load_weights
 
-BUCKET = 64
-"""Photographs that go through in one piece are padded to multiples of this, so that few shapes are compiled."""
+_IN_ONE_PIECE = 2  # times the pixels of a tile: as long as the borders of tiles would cost more than they save
 
 Plane = Float32[ndarray, "h w"]
 Planes = Float32[ndarray, "k _ _"]
@@ -77,8 +78,9 @@ class Detector:
       resolution: what the network sees: "training" for a square of `training_size`, as it has learned from;
         "native" for the photograph as it is; or the longest side in pixels, of photographs that are longer.
       training_size: height and width that it was trained at.
-      tile: side in pixels of the tiles that larger photographs are computed in, see `tiles`; it bounds memory.
-      batch_size: photographs of one size that go through together.
+      tile: side in pixels that bounds memory: what has more than twice the pixels of a square of this side is computed
+        in tiles of so many, see `tiles`.
+      batch_size: photographs of one size that go through together, as far as they have no more pixels than that.
 
     Raises:
       ValueError: a resolution, tile or batch that cannot be.
@@ -96,11 +98,11 @@ class Detector:
     ) -> None:
         if resolution not in ("training", "native") and not (isinstance(resolution, int) and resolution > 0):
             raise ValueError(f'the resolution is "training", "native" or a longest side in pixels, not {resolution!r}')
-        if batch_size < 1 or tile < BUCKET:
-            raise ValueError(f"a batch has 1 photograph or more and a tile {BUCKET} pixels a side or more")
+        if batch_size < 1 or tile < SMALLEST_TILE:
+            raise ValueError(f"a batch has 1 photograph or more and a tile {SMALLEST_TILE} pixels a side or more")
         self.config, self.digest, self._params = config, digest(params), jax.device_put(params)
         self._resolution, self._training_size = resolution, training_size or 320
-        self._tile, self._batch_size = tile, batch_size
+        self._tile, self._batch_size, self._buckets = tile, batch_size, Buckets()
 
     @classmethod
     def load(cls, weights: str | None = None, **options: Any) -> "Detector":
@@ -144,13 +146,14 @@ class Detector:
         groups: dict[tuple[int, int], list[int]] = {}
         found: dict[int, Planes] = {}
         for index, image in enumerate(seen):
-            if image.shape[0] * image.shape[1] > self._tile**2:
+            if image.shape[0] * image.shape[1] > _IN_ONE_PIECE * self._tile**2:
                 found[index] = self._by_tiles(image, all_maps)
             else:
-                groups.setdefault(_bucket(image), []).append(index)
+                groups.setdefault(self._buckets.choose(image.shape[:2]), []).append(index)
         for shape, group in groups.items():
-            for first in range(0, len(group), self._batch_size):
-                some = group[first : first + self._batch_size]
+            num = self._together(shape)
+            for first in range(0, len(group), num):
+                some = group[first : first + num]
                 found |= zip(some, self._in_one_piece([seen[index] for index in some], shape, all_maps), strict=True)
         return [self._detection(found[index], photograph) for index, photograph in enumerate(photographs)]
 
@@ -169,6 +172,10 @@ class Detector:
         height, width = (max(1, (2 * n * self._resolution + longest) // (2 * longest)) for n in image.shape[:2])
         return resize_image(image, (height, width))
 
+    def _together(self, shape: tuple[int, int]) -> int:
+        """How many photographs in arrays of one shape go through at a time."""
+        return max(1, min(self._batch_size, _IN_ONE_PIECE * self._tile**2 // (shape[0] * shape[1])))
+
     def _by_tiles(self, image: HostImage, all_maps: bool) -> Planes:
         if all_maps:
             streams, fused, steps = tiled_outputs(self.config, self._params, image, tile=self._tile)
@@ -179,8 +186,8 @@ class Detector:
         self, images: Sequence[UInt8[ndarray, "_ _ 3"]], shape: tuple[int, int], all_maps: bool
     ) -> Iterator[Planes]:
         """The logits of each of some images, in arrays of one shape."""
-        array = np.zeros((self._batch_size, *shape, 3), np.uint8)
-        sizes = np.zeros((self._batch_size, 2), np.int32)
+        array = np.zeros((self._together(shape), *shape, 3), np.uint8)
+        sizes = np.zeros((len(array), 2), np.int32)
         for row, image in enumerate(images):
             height, width = sizes[row] = image.shape[:2]
             array[row, :height, :width] = image
@@ -204,8 +211,3 @@ def _predict(
     if not all_maps:
         return outputs.logits[None, ..., 0]
     return jnp.concatenate([outputs.streams, outputs.fused[None], outputs.steps])[..., 0]
-
-
-def _bucket(image: HostImage) -> tuple[int, int]:
-    height, width = (-(-n // BUCKET) * BUCKET for n in image.shape[:2])
-    return height, width

@@ -188,7 +188,7 @@ def test_a_folder_that_contains_itself_ends(detect, tmp_path: Path):
         (["a.png", "--threshold", "2"], "--threshold is from 0 to 1, not 2.0"),
         (["a.png", "--max-size", "-1"], "--max-size is 0 or more, not -1"),
         (["a.png", "--report", "r.txt"], "--report ends in .csv or .json, not '.txt'"),
-        (["a.png", "--tile", "8"], "a tile 64 pixels a side or more"),
+        (["a.png", "--tile", "8"], "a tile 16 pixels a side or more"),
         (["a.png", "--weights", "absent"], "no weights absent found"),
     ],
 )

@@ -23,6 +23,7 @@ FLOORS = (
         "pictures",
         "tiles",
         "grid",
+        "buckets",
         "report",
         "export",
     ),

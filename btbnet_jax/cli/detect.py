@@ -119,7 +119,7 @@ def add_command(commands: Any) -> None:
         help="longest side that the network sees, 0 for the photograph's own; by default a square of the size that the "
         "network was trained at",
     )
-    parser.add_argument("--tile", type=int, default=512, help="side of the tiles of large photographs (512): memory")
+    parser.add_argument("--tile", type=int, default=512, help="side in pixels of the tiles of large photographs, which bounds memory (512)")
     parser.add_argument("--batch", type=int, default=4, help="photographs at a time (4)")
     parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="where to compute (default: the best there is)")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger ones ({MAX_PIXELS:,})")
