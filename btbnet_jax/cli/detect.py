@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import io
 import json
 import operator
 import re
@@ -14,22 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from btbnet_jax import report
-from btbnet_jax.detect import Detection, Detector, Plane
+from btbnet_jax.cli.kinds import KINDS, as_asked
+from btbnet_jax.detect import Detection, Detector
 from btbnet_jax.images import (
     MAX_PIXELS,
     ImageError,
     Photograph,
-    encode_png,
-    encode_png16,
-    overlay,
     quantise,
     read_photograph,
-    side_by_side,
 )
 from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, find_pictures, result_names
 from btbnet_jax.weights import cache_folder
@@ -50,53 +45,6 @@ examples:
   btbnet detect - < photo.jpg > map.png            in a pipe
   btbnet detect large.jpg --max-size 0             at the photograph's own resolution, in tiles
 """
-
-Drawing = Callable[[Photograph, Detection, argparse.Namespace], bytes]
-
-
-def _map(_: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
-    return encode_png(quantise(_polarity(detection.focus_map, options)))
-
-
-def _map16(_: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
-    return encode_png16(_polarity(detection.focus_map, options))
-
-
-def _array(_: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, _polarity(detection.focus_map, options), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _mask(_: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
-    mask = detection.mask(options.threshold) != options.invert
-    return encode_png(np.where(mask, np.uint8(255), np.uint8(0)))
-
-
-def _overlay(photograph: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
-    return encode_png(overlay(photograph.image, _polarity(detection.focus_map, options)))
-
-
-def _side(photograph: Photograph, detection: Detection, options: argparse.Namespace) -> bytes:
-    return encode_png(side_by_side(photograph.image, _polarity(detection.focus_map, options)))
-
-
-class _Kind(NamedTuple):
-    """What is written for a photograph."""
-
-    ending: str
-    draw: Drawing
-    text: str
-
-
-KINDS = {
-    "map": _Kind("_focus.png", _map, "8-bit grey PNG"),
-    "map16": _Kind("_focus16.png", _map16, "16-bit grey PNG"),
-    "npy": _Kind("_focus.npy", _array, "NumPy array, float32, 0..1"),
-    "mask": _Kind("_mask.png", _mask, "black and white at --threshold"),
-    "overlay": _Kind("_overlay.png", _overlay, "the photograph, tinted where it is blurred"),
-    "side": _Kind("_side.png", _side, "the photograph beside its map"),
-}
 
 
 def add_command(commands: Any) -> None:
@@ -119,7 +67,12 @@ def add_command(commands: Any) -> None:
         help="longest side that the network sees, 0 for the photograph's own; by default a square of the size that the "
         "network was trained at",
     )
-    parser.add_argument("--tile", type=int, default=512, help="side in pixels of the tiles of large photographs, which bounds memory (512)")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        default=512,
+        help="side in pixels of the tiles of large photographs, which bounds memory (512)",
+    )
     parser.add_argument("--batch", type=int, default=4, help="photographs at a time (4)")
     parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="where to compute (default: the best there is)")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger ones ({MAX_PIXELS:,})")
@@ -190,10 +143,6 @@ def _listed(path: Path | None) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def _polarity(focus_map: Plane, options: argparse.Namespace) -> Plane:
-    return 1 - focus_map if options.invert else focus_map
-
-
 def _pipe(options: argparse.Namespace) -> int:
     """One picture from standard input, its result to standard output."""
     if options.kind == "none":
@@ -213,25 +162,28 @@ def _work(
         return read_photograph(item[0].path, max_pixels=options.max_pixels)
 
     problems: list[str] = []
-    pictures = ahead(read, work)
+    pictures, written = ahead(read, work), list[_Written]()
     with ThreadPoolExecutor(2) as writers, Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("photographs", total=len(work))
-        for some in iter(lambda: list(islice(pictures, options.batch)), []):
-            good = []
-            for (picture, result), future in some:
-                if error := future.exception():
-                    problems.append(_said(picture, error))
-                    table.add(str(picture.path), error=problems[-1])
-                else:
-                    good.append((picture, result, future.result()))
-            detections = detector.detect([photograph for *_, photograph in good], all_maps=options.all_maps)
-            written = [
-                writers.submit(_write, detector, photograph, detection, result, options)
-                for (_, result, photograph), detection in zip(good, detections, strict=True)
-            ]
-            for (picture, result, photograph), detection, future in zip(good, detections, written, strict=True):
-                problems += _noted(table, picture, result, photograph, detection, future, options)
-            progress.advance(task, len(some))
+        try:
+            for some in iter(lambda: list(islice(pictures, options.batch)), []):
+                good = []
+                for (picture, result), future in some:
+                    if error := future.exception():
+                        problems.append(_said(picture, error))
+                        table.add(str(picture.path), error=problems[-1])
+                    else:
+                        good.append((picture, result, future.result()))
+                detections = detector.detect([photograph for *_, photograph in good], all_maps=options.all_maps)
+                problems += _noted(written, table, options)  # those before, written while these were computed
+                written = [
+                    _Written(picture, result, photograph, detection, future)
+                    for (picture, result, photograph), detection in zip(good, detections, strict=True)
+                    for future in [writers.submit(_write, detector, result, photograph, detection, options)]
+                ]
+                progress.advance(task, len(some))
+        finally:
+            problems += _noted(written, table, options)
     return problems
 
 
@@ -244,7 +196,7 @@ def _said(picture: Found, error: BaseException) -> str:
 
 
 def _write(
-    detector: Detector, photograph: Photograph, detection: Detection, result: Path | None, options: argparse.Namespace
+    detector: Detector, result: Path | None, photograph: Photograph, detection: Detection, options: argparse.Namespace
 ) -> None:
     if result is None:
         return
@@ -252,39 +204,43 @@ def _write(
     unfinished = result.with_name(f".{result.name}.unfinished")
     unfinished.write_bytes(KINDS[options.kind].draw(photograph, detection, options))
     if options.all_maps:
-        maps = [quantise(_polarity(one, options)) for one in detection.maps.values()]
+        maps = [quantise(as_asked(one, options)) for one in detection.maps.values()]
         panel = result.with_name(result.name.removesuffix(KINDS[options.kind].ending) + "_maps.png")
         titles = ["photograph", *detector.map_names()]
         report.panel(panel, [[photograph.image, *maps]], column_titles=titles, row_titles=[result.stem])
     unfinished.replace(result)
 
 
-def _noted(
-    table: Report,
-    picture: Found,
-    result: Path | None,
-    photograph: Photograph,
-    detection: Detection,
-    written: Future[None],
-    options: argparse.Namespace,
-) -> list[str]:
-    """Adds a picture to the report when its result is written; returns what went wrong."""
-    if error := written.exception():
-        problem = _said(picture, error)
-        table.add(str(picture.path), error=problem)
-        return [problem]
-    height, width = photograph.image.shape[:2]
-    box = detection.sharpest_box(options.threshold)
-    table.add(
-        str(picture.path),
-        result=result or "",
-        height=height,
-        width=width,
-        focus=f"{detection.fraction_in_focus(options.threshold):.4f}",
-        notes="; ".join(photograph.notes),
-        **({} if box is None else box._asdict()),
-    )
-    return []
+class _Written(NamedTuple):
+    """A picture whose result has been written, or will be when `future` is done."""
+
+    picture: Found
+    result: Path | None
+    photograph: Photograph
+    detection: Detection
+    future: Future[None]
+
+
+def _noted(written: list[_Written], table: Report, options: argparse.Namespace) -> list[str]:
+    """Waits for results, and adds their pictures to the report; returns what went wrong."""
+    problems = []
+    for picture, result, photograph, detection, future in written:
+        if error := future.exception():
+            problems.append(_said(picture, error))
+            table.add(str(picture.path), error=problems[-1])
+            continue
+        height, width = photograph.image.shape[:2]
+        box = detection.sharpest_box(options.threshold)
+        table.add(
+            str(picture.path),
+            result=result or "",
+            height=height,
+            width=width,
+            focus=f"{detection.fraction_in_focus(options.threshold):.4f}",
+            notes="; ".join(photograph.notes),
+            **({} if box is None else box._asdict()),
+        )
+    return problems
 
 
 def _finish(files: list[str], table: Report, options: argparse.Namespace, problems: list[str], *, skipped: int) -> None:
@@ -298,7 +254,7 @@ def _finish(files: list[str], table: Report, options: argparse.Namespace, proble
         for row in rows:
             if not row["error"] and options.select(float(row["focus"])):
                 print(row["file"])
-    done = len(files) - len(problems)
+    done = sum(not row["error"] for row in rows)
     before = f", {skipped} of them before" if skipped else ""
     print(f"{done} of {len(files)} pictures done{before}; {table.path}", file=sys.stderr)
     for problem in problems:

@@ -1,0 +1,97 @@
+"""Maps large photographs in tiles: seconds, peak memory, and multiplications beyond those of the image in one piece.
+
+    python benchmarks/tiles.py                                  # the small network at 3 and 12 megapixels
+    python benchmarks/tiles.py --paper --sizes 800x600 --tiles 256,512
+
+Each row is measured in a process of its own, so that its peak of resident memory is its own.  The image is generated.
+Seconds include compilation; multiplications are those of the convolutions.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.grid import choose_tile
+from btbnet_jax.network import init_params
+from btbnet_jax.report import markdown_table, versions
+from btbnet_jax.resize import scaled_size
+from btbnet_jax.tiles import STREAM_RADIUS, fusion_radius, tiled_logits
+from btbnet_jax.weights import find_weights, load_weights
+
+COLUMNS = ("image", "tile", "seconds", "peak memory, GiB", "multiplications")
+
+
+def main() -> None:
+    """Prints a table of all sizes and tiles, or the row of one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="2000x1500,3999x3001", help="heights and widths (2000x1500,3999x3001)")
+    parser.add_argument("--tiles", default="256,512", help="sides of the tiles in pixels (256,512)")
+    parser.add_argument("--paper", action="store_true", help="the paper's network, with fresh parameters")
+    parser.add_argument("--only", action="store_true", help="measure the first size and tile, in this process")
+    arguments = parser.parse_args()
+    sizes = [tuple(map(int, size.split("x"))) for size in arguments.sizes.split(",")]
+    tiles = [int(tile) for tile in arguments.tiles.split(",")]
+    if arguments.only:
+        print(*_measured(sizes[0], tiles[0], paper=arguments.paper), sep="\t")
+        return
+    rows = []
+    for tile in tiles:
+        for height, width in sizes:
+            command = [sys.executable, __file__, "--only", f"--sizes={height}x{width}", f"--tiles={tile}"]
+            command += ["--paper"] * arguments.paper
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            rows.append(dict(zip(COLUMNS, done.stdout.strip().split("\t"), strict=True)))
+    print(markdown_table(rows, COLUMNS))
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def _measured(size: Sequence[int], tile: int, *, paper: bool) -> list[str]:
+    config, params = _network(paper=paper)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    start = time.perf_counter()
+    tiled_logits(config, params, image, tile=tile)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    ratio = _multiplications(config, params, size, tile) / _multiplications(config, params, size, None)
+    return [f"{size[0]} × {size[1]}", str(tile), f"{seconds:.1f}", f"{peak:.2f}", f"{ratio:.3f} ×"]
+
+
+def _network(*, paper: bool) -> tuple[NetworkConfig, Any]:
+    if paper:
+        return NetworkConfig(), init_params(jax.random.key(0), NetworkConfig())
+    weights = load_weights(find_weights(None))
+    return weights.config, weights.params
+
+
+def _multiplications(config: NetworkConfig, params: Any, size: Sequence[int], tile: int | None) -> int:
+    """Those of the convolutions: at every pixel that is computed, as many as the kernels have numbers."""
+
+    def pixels(of_map: Sequence[int], radius: int) -> int:
+        return choose_tile(of_map, tile, radius).computed_pixels(of_map) if tile else of_map[0] * of_map[1]
+
+    def numbers(part: Any) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(part) if leaf.ndim == 4)
+
+    shared = config.share_streams
+    streams = sum(
+        numbers(params["stream" if shared else f"stream{number}"])
+        * pixels([scaled_size(n, scale) for n in size], STREAM_RADIUS)
+        for number, scale in enumerate(config.scales, start=1)
+    )
+    fusion = numbers(params.get("fnet", {})) + config.num_steps * numbers(params.get("rrnet", {}))
+    return streams + fusion * pixels(size, fusion_radius(config))
+
+
+if __name__ == "__main__":
+    main()
