@@ -14,14 +14,18 @@ from btbnet_jax.baselines import BASELINES, CLASSICAL
 from btbnet_jax.config import DataConfig, TrainConfig
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.difficulty import difficulty
-from btbnet_jax.evaluation import Method, baseline_method, count_levels, maps_method, network_method
+from btbnet_jax.evaluation import (
+    Method,
+    baseline_method,
+    count_levels,
+    folder_examples,
+    folder_method,
+    network_method,
+)
 from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.initial import Trained, load_trained
-from btbnet_jax.maps import find_maps
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
-from btbnet_jax.sources.checks import SourceError, check_pairs
-from btbnet_jax.sources.pairs import find_masks, find_pairs
 
 ALL_BASELINES = {baseline.__name__: baseline for baseline in BASELINES + CLASSICAL}
 
@@ -178,7 +182,9 @@ def _check_final(is_test: bool) -> None:
 
 def _examples(name: str, runs: dict[str, Trained]) -> Examples:
     if MASKS.value:
-        return _examples_of_folders(Path(MASKS.value), FOCUS.value == "white")
+        images = Path(IMAGES.value) if IMAGES.value else None
+        white = FOCUS.value == "white"
+        return folder_examples(Path(MASKS.value), images, focus_is_white=white, check_polarity=POLARITY.value)
     if SPLIT.value != "validation":
         return Examples(DATA_DIR.value, name, SPLIT.value)
     data = [trained.config.data for trained in runs.values()] or [DataConfig(name=name)]
@@ -192,30 +198,18 @@ def _examples(name: str, runs: dict[str, Trained]) -> Examples:
     return held_out
 
 
-def _examples_of_folders(masks: Path, focus_is_white: bool) -> Examples:
-    if IMAGES.value:
-        findings = find_pairs(Path(IMAGES.value), masks, focus_is_white=focus_is_white)
-    else:
-        findings = find_masks(masks, focus_is_white=focus_is_white)
-    pairs = [pair for split in findings.splits.values() for pair in split]
-    if problems := findings.problems or check_pairs(pairs, check_polarity=POLARITY.value):
-        raise SourceError(f"{masks} cannot be scored by", problems)
-    return Examples.of_pairs(pairs)
-
-
 def _methods(runs: dict[str, Trained], examples: Examples, size: int) -> dict[str, Method]:
     """The networks first, then the folders of maps."""
     if MASKS.value and runs and not IMAGES.value:
         raise ValueError("a run needs the images of --masks: give --images")
     methods = {label: network_method(trained.config.network, trained.params) for label, trained in runs.items()}
-    sizes = {examples.name(index): examples.image_size(index) for index in range(len(examples))}
     for entries, focus_is_white in ((MAPS.value, True), (BLUR_MAPS.value, False)):
         for label, _, folder in (entry.partition("=") for entry in entries):
             _check_label(label, folder, f"--maps={label}={folder}", methods)
-            files, others = find_maps(Path(folder), sizes, scored_at=size, resize=RESIZE_MAPS.value)
+            reading = {"size": size, "resize": RESIZE_MAPS.value, "focus_is_white": focus_is_white}
+            methods[label], others = folder_method(Path(folder), examples, **reading)
             if others:
                 print(f"{folder}: left out are {len(others)} files of no image here, such as {', '.join(others[:5])}")
-            methods[label] = maps_method(files, focus_is_white=focus_is_white)
     if not methods:
         raise ValueError("nothing to score: give --run, or --maps=NAME=FOLDER, or both")
     return methods

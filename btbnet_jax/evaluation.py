@@ -17,8 +17,11 @@ from btbnet_jax.config import NetworkConfig
 from btbnet_jax.data import Batch, Examples, ordered_batches
 from btbnet_jax.histograms import LevelCounts, joint_histogram, merge, quantise
 from btbnet_jax.images import read_map, resize_image, write_png
+from btbnet_jax.maps import find_maps
 from btbnet_jax.network import BTBNet
 from btbnet_jax.resize import valid_pixels
+from btbnet_jax.sources.checks import SourceError, check_pairs
+from btbnet_jax.sources.pairs import find_masks, find_pairs
 from btbnet_jax.types import HostImage, HostMap, Maps
 
 Levels = UInt8[Array, "b h w 1"]
@@ -77,6 +80,50 @@ def maps_method(files: Mapping[str, Path], *, focus_is_white: bool = True) -> Me
         return jnp.asarray(maps)
 
     return method
+
+
+def folder_examples(
+    masks: Path, images: Path | None = None, *, focus_is_white: bool = True, check_polarity: bool = True
+) -> Examples:
+    """Returns the masks of a folder as examples, to score maps by.
+
+    Args:
+      masks: folder of image files.
+      images: folder of their images, None where they are not needed; the examples' images are then their masks.
+      focus_is_white: the masks' polarity.
+      check_polarity: refuse masks that are nearly all mostly in focus, as inverted ones are.
+
+    Raises:
+      SourceError: with all that is wrong with the folders and their files.
+    """
+    if images is None:
+        findings = find_masks(masks, focus_is_white=focus_is_white)
+    else:
+        findings = find_pairs(images, masks, focus_is_white=focus_is_white)
+    pairs = [pair for split in findings.splits.values() for pair in split]
+    if problems := findings.problems or check_pairs(pairs, check_polarity=check_polarity):
+        raise SourceError(f"{masks} cannot be scored by", problems)
+    return Examples.of_pairs(pairs)
+
+
+def folder_method(
+    folder: Path, examples: Examples, *, size: int = 0, resize: bool = False, focus_is_white: bool = True
+) -> tuple[Method, list[str]]:
+    """Returns the method that a folder of maps stands for, and the files of it that belong to no image.
+
+    Args:
+      folder: of image files, with the names of the examples.
+      examples: to score.
+      size: that is scored at, see `count_levels`.
+      resize: whether maps of other sizes than that and their image's are resized.
+      focus_is_white: the maps' polarity.
+
+    Raises:
+      SourceError: with all that is wrong; see `maps.find_maps`.
+    """
+    sizes = {examples.name(index): examples.image_size(index) for index in range(len(examples))}
+    files, others = find_maps(folder, sizes, scored_at=size, resize=resize)
+    return maps_method(files, focus_is_white=focus_is_white), others
 
 
 def count_levels(

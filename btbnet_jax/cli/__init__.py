@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from btbnet_jax import __version__
-from btbnet_jax.cli import data, detect, export, weights
+from btbnet_jax.cli import data, detect, export, score, weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"btbnet_jax {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     detect.add_command(commands)
+    score.add_command(commands)
     data.add_command(commands)
     weights.add_command(commands)
     export.add_command(commands)

@@ -32,7 +32,7 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 
 _WORDS = "mask|masks|gt|label|labels|seg|segmentation|matte|groundtruth|ground_truth|image|img|source|src|rgb|photo"
-_LAST_WORDS = "map|focusmap|focus_map|finalmap|dbd|sal|saliency|pred|prediction|result|res|out|output"
+_LAST_WORDS = "map|focus|focus16|focusmap|focus_map|finalmap|dbd|sal|saliency|pred|prediction|result|res|out|output"
 _WORD_AROUND = re.compile(rf"^(?:{_WORDS})[-_. ]|[-_. ](?:{_WORDS}|{_LAST_WORDS})$", re.IGNORECASE)
 
 
