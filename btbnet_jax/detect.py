@@ -1,7 +1,8 @@
 """From photographs of any size to what is in focus in them."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple, overload
 
 import jax
@@ -22,6 +23,7 @@ from btbnet_jax.types import HostImage
 from btbnet_jax.weights import find_weights, load_weights
 
 _IN_ONE_PIECE = 2  # times the pixels of a tile: as long as the borders of tiles would cost more than they save
+_AT_ONCE = 2  # batches: while one is in a part that a single core does, the other keeps the rest busy
 
 Plane = Float32[ndarray, "h w"]
 Planes = Float32[ndarray, "k _ _"]
@@ -80,7 +82,10 @@ class Detector:
       training_size: height and width that it was trained at.
       tile: side in pixels that bounds memory: what has more than twice the pixels of a square of this side is computed
         in tiles of so many, see `tiles`.
-      batch_size: photographs of one size that go through together, as far as they have no more pixels than that.
+      batch_size: photographs of one size that make one batch on a GPU, as far as they have no more pixels than that.
+
+    Attributes:
+      programs: the compiled networks by the shape of their arrays, and whether they return all maps.
 
     Raises:
       ValueError: a resolution, tile or batch that cannot be.
@@ -103,6 +108,7 @@ class Detector:
         self.config, self.digest, self._params = config, digest(params), jax.device_put(params)
         self._resolution, self._training_size = resolution, training_size or 320
         self._tile, self._batch_size, self._buckets = tile, batch_size, Buckets()
+        self.programs: dict[tuple[tuple[int, int], bool], Any] = {}
 
     @classmethod
     def load(cls, weights: str | None = None, **options: Any) -> "Detector":
@@ -150,11 +156,18 @@ class Detector:
                 found[index] = self._by_tiles(image, all_maps)
             else:
                 groups.setdefault(self._buckets.choose(image.shape[:2]), []).append(index)
-        for shape, group in groups.items():
-            num = self._together(shape)
-            for first in range(0, len(group), num):
-                some = group[first : first + num]
-                found |= zip(some, self._in_one_piece([seen[index] for index in some], shape, all_maps), strict=True)
+        pieces = [
+            (shape, group[first : first + self._together(shape)])
+            for shape, group in groups.items()
+            for first in range(0, len(group), self._together(shape))
+        ]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            computed = [
+                pool.submit(self._in_one_piece, self._program(shape, all_maps), [seen[index] for index in some], shape)
+                for shape, some in pieces
+            ]
+        for (_, some), planes in zip(pieces, computed, strict=True):
+            found |= zip(some, planes.result(), strict=True)
         return [self._detection(found[index], photograph) for index, photograph in enumerate(photographs)]
 
     def map_names(self) -> list[str]:
@@ -173,7 +186,9 @@ class Detector:
         return resize_image(image, (height, width))
 
     def _together(self, shape: tuple[int, int]) -> int:
-        """How many photographs in arrays of one shape go through at a time."""
+        """How many photographs in arrays of one shape make one batch: a CPU gains nothing by more than one."""
+        if jax.default_backend() == "cpu":
+            return 1
         return max(1, min(self._batch_size, _IN_ONE_PIECE * self._tile**2 // (shape[0] * shape[1])))
 
     def _by_tiles(self, image: HostImage, all_maps: bool) -> Planes:
@@ -182,18 +197,29 @@ class Detector:
             return np.concatenate([streams, fused[None], steps])
         return tiled_logits(self.config, self._params, image, tile=self._tile)[None]
 
+    def _program(self, shape: tuple[int, int], all_maps: bool) -> Any:
+        """The compiled network for arrays of one shape; made here and not by the first of several threads."""
+        if (shape, all_maps) not in self.programs:
+            num = self._together(shape)
+            images = jax.ShapeDtypeStruct((num, *shape, 3), jnp.uint8)
+            lowered = _predict.lower(
+                self.config, self._params, images, jax.ShapeDtypeStruct((num, 2), jnp.int32), all_maps=all_maps
+            )
+            self.programs[shape, all_maps] = lowered.compile()
+        return self.programs[shape, all_maps]
+
     def _in_one_piece(
-        self, images: Sequence[UInt8[ndarray, "_ _ 3"]], shape: tuple[int, int], all_maps: bool
-    ) -> Iterator[Planes]:
+        self, program: Any, images: Sequence[UInt8[ndarray, "_ _ 3"]], shape: tuple[int, int]
+    ) -> list[Planes]:
         """The logits of each of some images, in arrays of one shape."""
         array = np.zeros((self._together(shape), *shape, 3), np.uint8)
         sizes = np.zeros((len(array), 2), np.int32)
         for row, image in enumerate(images):
             height, width = sizes[row] = image.shape[:2]
             array[row, :height, :width] = image
-        planes = np.asarray(_predict(self.config, self._params, array, sizes, all_maps=all_maps))
-        for row, (height, width) in enumerate(sizes[: len(images)].tolist()):
-            yield planes[:, row, :height, :width]
+        planes = np.asarray(program(self._params, array, sizes))
+        true_sizes = sizes[: len(images)].tolist()
+        return [planes[:, row, :height, :width] for row, (height, width) in enumerate(true_sizes)]
 
     def _detection(self, logits: Planes, photograph: Photograph) -> Detection:
         size = photograph.image.shape[0], photograph.image.shape[1]

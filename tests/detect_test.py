@@ -135,3 +135,9 @@ def test_the_package_itself_hands_out_the_detector_and_imports_nothing_before():
     assert done.stdout.split() == ["False", "Detector", "True"]
     with pytest.raises(AttributeError, match="has no attribute 'Detektor'"):
         btbnet_jax.Detektor  # noqa: B018
+
+
+def test_photographs_of_many_sizes_share_a_few_programs(params: Any):
+    detector = Detector(params, NETWORK, resolution="native")
+    detector([noise((height, width)) for height in range(30, 33) for width in range(40, 48)])
+    assert list(detector.programs) == [((32, 48), False)]
