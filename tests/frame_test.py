@@ -71,14 +71,6 @@ def test_functions_fit_on_a_screen(python_files: list[Path]):
     assert found == []
 
 
-def test_the_python_examples_of_the_readme_run(capsys: pytest.CaptureFixture[str]):
-    examples = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    names: dict[str, object] = {}
-    for example in examples:
-        exec(compile(example, "README.md", "exec"), names)
-    assert "adaptive F" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile"])
 def test_files_that_are_named_exist(name: str):
     named = re.findall(r"\]\(([\w./]+)\)|--flagfile=([\w./]+)", (ROOT / name).read_text(encoding="utf-8"))

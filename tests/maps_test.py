@@ -6,6 +6,7 @@ import pytest
 from btbnet_jax.images import write_png
 from btbnet_jax.maps import find_maps
 from btbnet_jax.sources.checks import SourceError
+from btbnet_jax.sources.names import candidates
 
 SIZES = {"a": (4, 6), "b": (4, 6)}
 
@@ -70,3 +71,10 @@ def test_a_wrong_folder_says_what_is_in_it(tmp_path: Path):
         SourceError, match=r"no map in .* has the name of an image:\n- images are called a, b\n- .*x\.png"
     ):
         find_maps(tmp_path, SIZES)
+
+
+def test_a_name_that_is_itself_such_a_word_is_found():
+    assert candidates(["photo", "image"], ["photo_focus", "gt-image"]) == {
+        "photo": ["photo_focus"],
+        "image": ["gt-image"],
+    }

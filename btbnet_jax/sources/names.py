@@ -33,19 +33,21 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 _WORDS = "mask|masks|gt|label|labels|seg|segmentation|matte|groundtruth|ground_truth|image|img|source|src|rgb|photo"
 _LAST_WORDS = "map|focus|focus16|focusmap|focus_map|finalmap|dbd|sal|saliency|pred|prediction|result|res|out|output"
-_WORD_AROUND = re.compile(rf"^(?:{_WORDS})[-_. ]|[-_. ](?:{_WORDS}|{_LAST_WORDS})$", re.IGNORECASE)
+_WORD_BEFORE = re.compile(rf"^(?:{_WORDS})[-_. ]", re.IGNORECASE)
+_WORD_AFTER = re.compile(rf"[-_. ](?:{_WORDS}|{_LAST_WORDS})$", re.IGNORECASE)
 
 
 def bare_name(stem: str) -> str:
     """Returns the name of a file without a word like ``_mask``, ``gt-`` or ``_FinalMap`` that says what it holds."""
-    return _WORD_AROUND.sub("", stem)
+    return _WORD_BEFORE.sub("", _WORD_AFTER.sub("", stem))
 
 
 def candidates(names: Iterable[str], stems: Collection[str]) -> dict[str, list[str]]:
-    """Returns for each name the stems of files that could be of it: its own, else those with its bare name."""
+    """Returns for each name the stems of files that could be of it: its own, else those with a word around it."""
     by_name: dict[str, list[str]] = {}
     for stem in stems:
-        by_name.setdefault(bare_name(stem), []).append(stem)
+        for name in {bare_name(stem), _WORD_AFTER.sub("", stem), _WORD_BEFORE.sub("", stem)}:
+            by_name.setdefault(name, []).append(stem)
     return {name: [name] if name in stems else by_name.get(name) or by_name.get(bare_name(name), []) for name in names}
 
 
