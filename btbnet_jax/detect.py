@@ -123,8 +123,7 @@ class Detector:
           WeightsError: it is damaged.
         """
         loaded = load_weights(find_weights(weights))
-        size = loaded.summary.get("config", {}).get("data", {}).get("size", 0)
-        return cls(loaded.params, loaded.config, **{"training_size": size or 320, **options})
+        return cls(loaded.params, loaded.config, **{"training_size": loaded.training_size or 320, **options})
 
     @overload
     def __call__(self, pictures: list[Any], *, all_maps: bool = False) -> list[Detection]: ...

@@ -157,7 +157,7 @@ def _description(
         "call": "call(images)" if params == "inside" else "call(parameters, images)",
         "images": f"uint8 [b, h, w, 3], RGB in sRGB encoding, 0..255; {sides}",
         "result": "float32 [b, h, w], 0..1, 1 = in focus, 0 = blurred",
-        "training_size": weights.summary.get("config", {}).get("data", {}).get("size") or None,
+        "training_size": weights.training_size,
         "parameters": {"placement": params, "sha256": weights.digest} | (beside if params == "beside" else {}),
         "licence": weights.licence,
         "config": weights.config.to_json(),

@@ -63,6 +63,13 @@ class Weights(NamedTuple):
         """The sha256 of the parameters, as checkpoints and the log of test images have it."""
         return digest(self.params)
 
+    @property
+    def training_size(self) -> int | None:
+        """Height and width that the network was trained at, None where that is not known or there was none."""
+        data = self.summary.get("config", {}).get("data")
+        size = data.get("size") if isinstance(data, dict) else None
+        return size if isinstance(size, int) and size > 0 else None
+
 
 def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> None:
     """Writes a weights file, whole or not at all.

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from small_runs import CONFIG
 
 from btbnet_jax.checkpoints import Checkpoints, digest
-from btbnet_jax.config import TrainConfig
+from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.initial import initial_params, load_trained, weights_of
 from btbnet_jax.network import init_params
 from btbnet_jax.weights import (
@@ -246,3 +246,10 @@ def test_the_network_of_a_file_is_the_one_that_its_parameters_were_checked_again
 def test_weights_without_a_training_are_those_of_their_network(weights: Weights, tmp_path: Path):
     save_weights(tmp_path / "bare.safetensors", weights._replace(summary={}))
     assert load_trained(tmp_path / "bare.safetensors").config == TrainConfig(network=NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("data", "size"), [({"size": 320}, 320), ({"size": 0}, None), ({}, None), ("shi", None), ({"size": "big"}, None)]
+)
+def test_the_size_of_training_is_known_or_not_whatever_a_summary_holds(data: object, size: int | None):
+    assert Weights({}, NetworkConfig(), {"config": {"data": data}}, "").training_size == size
