@@ -48,3 +48,12 @@ def test_damaged_photographs_are_all_named(tmp_path: Path):
 @pytest.mark.skipif("BTBNET_DATA" not in os.environ, reason="BTBNET_DATA names no folder of real data")
 def test_the_berkeley_set_has_500_photographs():
     assert len(find_photographs([Path(os.environ["BTBNET_DATA"], "bsds500")])) == 500
+
+
+@pytest.mark.parametrize("name", ["image/out_of_focus0026.jpg", "gt/motion0001.png", "DUT/dut500-source/7.jpg"])
+def test_photographs_of_the_blurred_sets_are_no_clear_sources(tmp_path: Path, name: str):
+    touched(tmp_path, name)
+    write_png(tmp_path / "clear.png", noise())
+    (problem,) = check_photographs(find_photographs([tmp_path]))
+    assert problem.startswith("1 of 2 images are photographs with blur")
+    assert str((tmp_path / name).parent) in problem

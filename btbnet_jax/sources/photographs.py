@@ -5,11 +5,13 @@ folder of clear photographs will do; the Berkeley set gives 500.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from btbnet_jax.images import ImageError, read_image
+from btbnet_jax.sources.checks import listed
 from btbnet_jax.sources.folders import is_image_file
 
 HOW_TO_GET = (
@@ -19,6 +21,10 @@ HOW_TO_GET = (
 
 # The Berkeley archive repeats a few of its images among its evaluation code and documentation.
 _NOT_SOURCES = (("BSR", "bench"), ("BSR", "documentation"))
+
+# Downloads of several data sets often share a folder; training on their test images would go unseen.
+_BLURRED_NAME = re.compile(r"(?:out_of_focus|motion)\d{4}")
+_BLURRED_FOLDERS = {"dut500-source", "dut500-gt", "1204source", "1204gt"}
 
 
 def find_photographs(roots: Sequence[Path]) -> dict[str, Path]:
@@ -42,13 +48,23 @@ def find_photographs(roots: Sequence[Path]) -> dict[str, Path]:
 
 
 def check_photographs(photographs: Mapping[str, Path]) -> list[str]:
-    """Returns what is wrong with some images, after decoding them all."""
+    """Returns what is wrong with some images, after decoding them all; blurred ones of known data sets are wrong."""
+    if blurred := [path for path in photographs.values() if _is_blurred(path)]:
+        folders = listed(sorted({str(path.parent) for path in blurred}))
+        return [
+            f"{len(blurred)} of {len(photographs)} images are photographs with blur, or masks, of Shi's or DUT's data sets, "
+            f"in {folders}: name a folder that holds clear photographs alone"
+        ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return [problem for problem in threads.map(_problem, photographs.values()) if problem]
 
 
 def _is_left_out(relative: Path) -> bool:
     return any(relative.parts[:2] == part for part in _NOT_SOURCES)
+
+
+def _is_blurred(path: Path) -> bool:
+    return bool(_BLURRED_NAME.fullmatch(path.stem)) or not _BLURRED_FOLDERS.isdisjoint(path.parts)
 
 
 def _problem(path: Path) -> str:
