@@ -52,8 +52,8 @@ def check_photographs(photographs: Mapping[str, Path]) -> list[str]:
     if blurred := [path for path in photographs.values() if _is_blurred(path)]:
         folders = listed(sorted({str(path.parent) for path in blurred}))
         return [
-            f"{len(blurred)} of {len(photographs)} images are photographs with blur, or masks, of Shi's or DUT's data sets, "
-            f"in {folders}: name a folder that holds clear photographs alone"
+            f"{len(blurred)} of {len(photographs)} images are photographs with blur, or masks, of Shi's or DUT's data "
+            f"sets, in {folders}: name a folder that holds clear photographs alone"
         ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return [problem for problem in threads.map(_problem, photographs.values()) if problem]
