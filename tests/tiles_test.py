@@ -16,7 +16,7 @@ from btbnet_jax.network import BTBNet, Outputs
 from btbnet_jax.tiles import TiledOutputs, fusion_radius, tiled_logits, tiled_outputs
 from tests.reference_network import random_params
 
-TILE, LARGEST = 32, 192
+TILE, LARGEST = 32, 160
 DEVIATION = 0.5  # of logits: that of maps is a quarter of it
 CONFIG = NetworkConfig(width=1 / 32, precision="highest")
 Params = dict[str, Any]
