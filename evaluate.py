@@ -117,9 +117,7 @@ def evaluate() -> None:
     title = f"{name}, {split}, {len(examples)} images at {f'{size} × {size}' if size else 'their own sizes'}"
     measures = None if MASKS.value and not IMAGES.value else difficulty(examples, **reading)
     rows = results.write_results(output, counts, subject=subject, title=title, details=details, measures=measures)
-    results.write_panel(output / "best_median_worst.png", counts[subject], methods, examples, size=size)
-    if len(methods) > 1:
-        results.write_differing(output / "differing.png", counts, methods, examples, size=size)
+    results.write_panels(output, counts, methods, examples, size=size)
     print_table(rows, ["method", *results.HEADLINE], title=title)
     print(f"all protocols, intervals, curves and pictures: {output}")
     if BEAT.value and (better := results.beaten(rows, subject)):
@@ -203,11 +201,12 @@ def _methods(runs: dict[str, Trained], examples: Examples, size: int) -> dict[st
     if MASKS.value and runs and not IMAGES.value:
         raise ValueError("a run needs the images of --masks: give --images")
     methods = {label: network_method(trained.config.network, trained.params) for label, trained in runs.items()}
+    sizes = examples.image_sizes() if MAPS.value or BLUR_MAPS.value else {}
     for entries, focus_is_white in ((MAPS.value, True), (BLUR_MAPS.value, False)):
         for label, _, folder in (entry.partition("=") for entry in entries):
             _check_label(label, folder, f"--maps={label}={folder}", methods)
             reading = {"size": size, "resize": RESIZE_MAPS.value, "focus_is_white": focus_is_white}
-            methods[label], others = folder_method(Path(folder), examples, **reading)
+            methods[label], others = folder_method(Path(folder), sizes, **reading)
             if others:
                 print(f"{folder}: left out are {len(others)} files of no image here, such as {', '.join(others[:5])}")
     if not methods:

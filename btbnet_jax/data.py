@@ -85,9 +85,10 @@ class Examples:
             return image, read_mask(values["mask"])
         return simulated.blurred_version(image, version)
 
-    def image_size(self, index: int) -> tuple[int, int]:
-        """Returns height and width of one image, without decoding it."""
-        return image_size(self._records[self._subset[index] // self._versions]["image"])
+    def image_sizes(self) -> dict[str, tuple[int, int]]:
+        """Returns height and width of every image by its name, without decoding any."""
+        records = [self._subset[index] // self._versions for index in range(len(self))]
+        return {self.name(index): image_size(self._records[record]["image"]) for index, record in enumerate(records)}
 
     def name(self, index: int) -> str:
         """Returns the name of an example."""

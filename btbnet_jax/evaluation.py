@@ -107,13 +107,18 @@ def folder_examples(
 
 
 def folder_method(
-    folder: Path, examples: Examples, *, size: int = 0, resize: bool = False, focus_is_white: bool = True
+    folder: Path,
+    sizes: Mapping[str, tuple[int, int]],
+    *,
+    size: int = 0,
+    resize: bool = False,
+    focus_is_white: bool = True,
 ) -> tuple[Method, list[str]]:
     """Returns the method that a folder of maps stands for, and the files of it that belong to no image.
 
     Args:
-      folder: of image files, with the names of the examples.
-      examples: to score.
+      folder: of image files.
+      sizes: height and width of the images to score by their names, see `Examples.image_sizes`.
       size: that is scored at, see `count_levels`.
       resize: whether maps of other sizes than that and their image's are resized.
       focus_is_white: the maps' polarity.
@@ -121,7 +126,6 @@ def folder_method(
     Raises:
       SourceError: with all that is wrong; see `maps.find_maps`.
     """
-    sizes = {examples.name(index): examples.image_size(index) for index in range(len(examples))}
     files, others = find_maps(folder, sizes, scored_at=size, resize=resize)
     return maps_method(files, focus_is_white=focus_is_white), others
 

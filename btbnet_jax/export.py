@@ -27,6 +27,7 @@ from btbnet_jax.config import NetworkConfig
 from btbnet_jax.network import BTBNet
 from btbnet_jax.resize import MAX_SIDE
 from btbnet_jax.weights import Weights, flat, nested, save_weights
+from btbnet_jax.writing import write_whole
 
 Placement = Literal["inside", "beside"]
 
@@ -133,8 +134,8 @@ def save_export(
     if params == "beside":
         save_weights(paths[0], weights._replace(storage="float32"), overwrite=overwrite)
     text = json.dumps(_description(path, data, weights, params, platforms), indent=2, ensure_ascii=False)
-    _write(path.with_suffix(".json"), f"{text}\n".encode())
-    _write(path, data)
+    write_whole(path.with_suffix(".json"), f"{text}\n".encode())
+    write_whole(path, data)
     return paths[::-1]
 
 
@@ -180,13 +181,3 @@ def _no_paths() -> Iterator[None]:
 def _shapes(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
     """The types of the parameters by their names."""
     return {name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32) for name, leaf in flat(weights.params).items()}
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The figures of a run as it goes: in the terminal, in CSV tables, and in event files for TensorBoard."""
 
 import csv
+import io
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import jax
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from tensorboardX import SummaryWriter
+
+from btbnet_jax.writing import write_whole
 
 
 class Journal:
@@ -155,7 +158,6 @@ class RunLog:
 
 def _write(path: Path, rows: list[list[str]]) -> None:
     """Replaces the table in one step, so that whoever is interrupted here loses none of it."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-    unfinished.replace(path)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_whole(path, text.getvalue().encode())

@@ -31,6 +31,7 @@ from rich.table import Table
 from btbnet_jax import __version__
 from btbnet_jax.images import resize_image
 from btbnet_jax.metrics import BETA_SQUARED, Curve
+from btbnet_jax.writing import write_whole
 
 Value = str | int | float
 Row = Mapping[str, Value]
@@ -210,7 +211,7 @@ def write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
     table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    _write(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode())
 
 
 def write_curve_csv(path: Path, curves: Mapping[str, Curve]) -> None:
@@ -229,7 +230,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
       ValueError: NaN or infinity, which JSON does not have.
     """
-    _write(path, (json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
 def versions() -> dict[str, str]:
@@ -248,14 +249,4 @@ def _save(path: Path, figure: Figure) -> None:
     data = io.BytesIO()
     kind = path.suffix.removeprefix(".")
     figure.savefig(data, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    _write(path, data.getvalue())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replaces the file in one step, so that nobody finds half of it and a full disk leaves the old one."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, data.getvalue())

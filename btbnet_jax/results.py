@@ -114,6 +114,23 @@ def _write_images(path: Path, counts: Mapping[str, LevelCounts], measures: Diffi
     report.write_csv(path, rows, list(rows[0]))
 
 
+def write_panels(
+    folder: Path, counts: Mapping[str, LevelCounts], methods: Mapping[str, Method], examples: Examples, *, size: int
+) -> None:
+    """Writes best_median_worst.png by the first method, and differing.png where there are several.
+
+    Args:
+      folder: to write to.
+      counts: of all methods that are shown, in the order of `examples`.
+      methods: to show the maps of.
+      examples: that were scored.
+      size: that they were scored at.
+    """
+    write_panel(folder / "best_median_worst.png", counts[next(iter(methods))], methods, examples, size=size)
+    if len(methods) > 1:
+        write_differing(folder / "differing.png", counts, methods, examples, size=size)
+
+
 def write_panel(
     path: Path, counts: LevelCounts, methods: Mapping[str, Method], examples: Examples, *, size: int, each: int = 3
 ) -> None:

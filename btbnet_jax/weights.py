@@ -23,6 +23,7 @@ from safetensors.numpy import save
 from btbnet_jax.checkpoints import digest
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.network import BTBNet
+from btbnet_jax.writing import write_whole
 
 Storage = Literal["float32", "float16", "bfloat16", "int8"]
 Tensors = dict[str, ndarray]
@@ -101,12 +102,7 @@ def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> No
     }
     metadata["sha256"] = _sha256(tensors, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(save(tensors, metadata))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, save(tensors, metadata))
 
 
 def load_weights(path: Path) -> Weights:

@@ -28,6 +28,7 @@ from btbnet_jax.images import (
 )
 from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, find_pictures, result_names
 from btbnet_jax.weights import cache_folder
+from btbnet_jax.writing import write_whole
 
 _DESCRIPTION = """\
 Finds what is in focus in photographs.
@@ -201,14 +202,12 @@ def _write(
     if result is None:
         return
     result.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = result.with_name(f".{result.name}.unfinished")
-    unfinished.write_bytes(KINDS[options.kind].draw(photograph, detection, options))
     if options.all_maps:
         maps = [quantise(as_asked(one, options)) for one in detection.maps.values()]
         panel = result.with_name(result.name.removesuffix(KINDS[options.kind].ending) + "_maps.png")
         titles = ["photograph", *detector.map_names()]
         report.panel(panel, [[photograph.image, *maps]], column_titles=titles, row_titles=[result.stem])
-    unfinished.replace(result)
+    write_whole(result, KINDS[options.kind].draw(photograph, detection, options))  # last: what is there is done
 
 
 class _Written(NamedTuple):

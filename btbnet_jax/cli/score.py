@@ -91,6 +91,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _methods(options: argparse.Namespace, examples: Examples) -> dict[str, Method]:
     methods: dict[str, Method] = {}
+    sizes = examples.image_sizes()
     for entry in options.maps:
         label, has_name, folder = entry.rpartition("=")
         label = label if has_name else Path(folder).name
@@ -98,7 +99,7 @@ def _methods(options: argparse.Namespace, examples: Examples) -> dict[str, Metho
             raise ValueError(f"{entry}: give NAME=FOLDER, with a name that no other folder has")
         white = options.maps_focus == "white"
         methods[label], others = folder_method(
-            Path(folder), examples, size=options.size, resize=options.resize_maps, focus_is_white=white
+            Path(folder), sizes, size=options.size, resize=options.resize_maps, focus_is_white=white
         )
         if others:
             print(f"{folder}: left out are {len(others)} files of no mask, such as {', '.join(others[:5])}")
@@ -113,9 +114,6 @@ def _write(
     details: dict[str, Any],
     title: str,
 ) -> None:
-    subject = next(iter(methods))
-    results.write_results(folder, counts, subject=subject, title=title, details=details)
-    results.write_panel(folder / "best_median_worst.png", counts[subject], methods, examples, size=details["size"])
-    if len(methods) > 1:
-        results.write_differing(folder / "differing.png", counts, methods, examples, size=details["size"])
+    results.write_results(folder, counts, subject=next(iter(methods)), title=title, details=details)
+    results.write_panels(folder, counts, methods, examples, size=details["size"])
     print(f"all protocols, intervals, curves and pictures: {folder}")
