@@ -3,12 +3,15 @@
 All flags of train.py hold for every row; --run_dir is the folder of them all.
 """
 
+from pathlib import Path
+
 from absl import app, flags
 
 import train
 from btbnet_jax.ablations import ROWS, run_ablations
 
 ROW = flags.DEFINE_multi_string("row", list(ROWS), f"Rows of the table: {', '.join(ROWS)}.")
+SCORES = flags.DEFINE_string("scores", None, "File, .json, of the scores; RUN_DIR/ablations.json if unset.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each row.", lower_bound=1)
 
 
@@ -20,6 +23,7 @@ def train_all() -> None:
         num_seeds=SEEDS.value,
         data_dir=train.DATA_DIR.value,
         folder=train.RUN_DIR.value,
+        scores=Path(SCORES.value or Path(train.RUN_DIR.value, "ablations.json")),
         schedule=train.schedule_from_flags(),
     )
     for progress in runs:

@@ -26,11 +26,14 @@ from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.initial import Trained, load_trained
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
+from btbnet_jax.writing import output_folder
 
 ALL_BASELINES = {baseline.__name__: baseline for baseline in BASELINES + CLASSICAL}
 
-RUN = flags.DEFINE_multi_string("run", [], "[NAME=]FOLDER of a run or a checkpoint, or a weights file.")
-MAPS = flags.DEFINE_multi_string("maps", [], "NAME=FOLDER of maps to score, white = in focus.")
+RUN = flags.DEFINE_multi_string(
+    "run", [], "[NAME=]FOLDER of a run or a checkpoint, a weights file, or a name such as btbnet-small; adds to others."
+)
+MAPS = flags.DEFINE_multi_string("maps", [], "NAME=FOLDER of maps to score, white = in focus; adds to others.")
 BLUR_MAPS = flags.DEFINE_multi_string("blur_maps", [], "NAME=FOLDER of maps to score, white = blurred.")
 RESIZE_MAPS = flags.DEFINE_bool("resize_maps", False, "Resize maps that are not of their image's size.")
 CLASSICS = flags.DEFINE_list(
@@ -56,7 +59,7 @@ BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 4, "Images at a time; 1 where they keep their own sizes.", lower_bound=1
 )
 THREADS = flags.DEFINE_integer("threads", 2, "That read and decode.", lower_bound=1)
-OUTPUT = flags.DEFINE_string("output", None, "Folder for tables, curves and pictures.", required=True)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for tables, curves and pictures.")
 SAVE_MAPS = flags.DEFINE_bool("save_maps", False, "Write every map that is scored as a PNG file, into OUTPUT/maps.")
 FINAL = flags.DEFINE_bool("final", False, "Allow a test split; the look at it is written into the test log.")
 TEST_LOG = flags.DEFINE_string("test_log", "results/test_log.csv", "Log of all evaluations on test splits.")
@@ -71,12 +74,17 @@ def main(arguments: list[str]) -> None:
     try:
         if arguments[1:]:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
-        evaluate()
+        if not OUTPUT.value:
+            raise ValueError("give the folder for tables, curves and pictures: --output=results/first")
+        with output_folder(Path(OUTPUT.value)):
+            evaluate(Path(OUTPUT.value))
+    except KeyboardInterrupt:
+        sys.exit("evaluate.py: interrupted before the end; nothing is scored")
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"evaluate.py: {error}")
 
 
-def evaluate() -> None:
+def evaluate(output: Path) -> None:
     """Scores all methods in one pass over the images, and writes what came out."""
     _refuse_idle_flags()
     runs = _runs()
@@ -91,8 +99,6 @@ def evaluate() -> None:
     _check_final(is_test)
     methods = _methods(runs, examples, size)
     scored = methods | _baselines()
-    output, subject = Path(OUTPUT.value), next(iter(methods))
-    output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
 
     reading = {"size": size, "batch_size": BATCH_SIZE.value if size else 1, "threads": THREADS.value}
     counts = count_levels(scored, examples, **reading, maps_dir=output / "maps" if SAVE_MAPS.value else None)
@@ -116,12 +122,13 @@ def evaluate() -> None:
     }
     title = f"{name}, {split}, {len(examples)} images at {f'{size} × {size}' if size else 'their own sizes'}"
     measures = None if MASKS.value and not IMAGES.value else difficulty(examples, **reading)
+    subject = next(iter(methods))
     rows = results.write_results(output, counts, subject=subject, title=title, details=details, measures=measures)
     results.write_panels(output, counts, methods, examples, size=size)
     print_table(rows, ["method", *results.HEADLINE], title=title)
     print(f"all protocols, intervals, curves and pictures: {output}")
-    if BEAT.value and (better := results.beaten(rows, subject)):
-        raise RuntimeError(f"the adaptive F of {subject} does not beat that of {', '.join(better)}")
+    if BEAT.value and (better := results.beaten(rows, list(methods))):
+        raise RuntimeError(f"the adaptive F of {' or '.join(methods)} does not beat that of {', '.join(better)}")
 
 
 def _refuse_idle_flags() -> None:
@@ -151,7 +158,7 @@ def _runs() -> dict[str, Trained]:
     for entry in RUN.value:
         label, has_name, folder = entry.rpartition("=")
         if not has_name:
-            label = "BTBNet" if len(RUN.value) == 1 else Path(folder).name
+            label = "BTBNet" if len(RUN.value) == 1 else Path(folder).name.removesuffix(".safetensors")
         _check_label(label, folder, f"--run={entry}", runs)
         runs[label] = load_trained(folder)
     return runs

@@ -10,7 +10,7 @@ from btbnet_jax.loop import Schedule, Stopped, train
 
 _D, _L, _N, _O, _T, _S = DataConfig(), LossConfig(), NetworkConfig(), OptimiserConfig(), TrainConfig(), Schedule()
 
-RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run; a run that it holds is continued.", required=True)
+RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run; a run that it holds is continued.")
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder that the data sets are built in.")
 RESUME = flags.DEFINE_bool("resume", True, "Continue the run in the folder; --noresume refuses a folder with a run.")
 DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; all of them by default.")
@@ -131,7 +131,11 @@ def run_script(name: str, arguments: list[str], action: Callable[[], object]) ->
     try:
         if arguments[1:]:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
+        if not RUN_DIR.value:
+            raise ValueError("give the folder of the run, which is made where it is not there: --run_dir=runs/first")
         action()
+    except KeyboardInterrupt:  # before the first step, or after the last
+        sys.exit(130)
     except Stopped as stopped:
         print(stopped)
         sys.exit(128 + stopped.signal_number)

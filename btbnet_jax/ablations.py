@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from btbnet_jax import evaluation, metrics, report
-from btbnet_jax.config import NetworkConfig, TrainConfig, paper_scales
+from btbnet_jax.config import NetworkConfig, TrainConfig, differences, paper_scales
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule, train
@@ -45,6 +45,11 @@ Source: section 4.3 of the paper, and its figures of 1S to 4S and of the number 
 """
 
 
+Scores = dict[str, float]
+Finished = dict[str, dict[str, Scores]]
+"""Scores of the validation images by the row and the seed, as text, of a run."""
+
+
 class Progress(NamedTuple):
     """A run that is finished.
 
@@ -66,38 +71,47 @@ def run_ablations(
     num_seeds: int,
     data_dir: Path | str,
     folder: Path | str,
+    scores: Path,
     schedule: Schedule,
 ) -> Iterator[Progress]:
     """Trains every row with every seed, and yields after each run; what is finished is not trained again.
 
     An interrupted run goes on where it was.  Scores are those of the validation images after the last step, so that
-    no row profits from choosing among its checkpoints.  The folder keeps the runs, "ablations.md" and
-    "ablations.json".
+    no row profits from choosing among its checkpoints.
 
     Args:
       base: budget, data and width of all rows; its first scale is that of the first stream.
       rows: names out of `ROWS`.
       num_seeds: runs of each row.
       data_dir: folder of built data sets.
-      folder: to keep it all in.
+      folder: of the runs.
+      scores: file, ends in ".json", that the scores of every finished run are added to, with the table beside it in
+        Markdown; what stands in it is finished, also where its run is no longer there.
       schedule: of the single runs.
 
     Raises:
-      ValueError: a row that does not exist, no validation images, or a run of another budget in the folder.
+      ValueError: a row that does not exist, no validation images, or scores under another budget in the file.
     """
     if unknown := [row for row in rows if row not in ROWS]:
         raise ValueError(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     if base.data.validation == "none":
         raise ValueError("ablations are compared by validation images: hold some out")
-    folder = Path(folder)
+    finished = _read(scores, base)
     for seed in range(num_seeds):  # a first figure of every row comes before a second of any
         for row in rows:
-            config = configured(base, row, seed)
-            run_dir = _run_dir(folder, row, seed)
+            if str(seed) in finished.get(row, {}):
+                continue
+            config, run_dir = configured(base, row, seed), _run_dir(Path(folder), row, seed)
             train(config, data_dir=data_dir, run_dir=run_dir, schedule=schedule)
+            found = {row: _final_scores(run_dir)}
             if row == REFERENCE:
-                _score_inference_steps(config, run_dir, data_dir)
-            yield Progress(row, seed, write_table(folder, rows, num_seeds))
+                found |= _inference_scores(config, run_dir, data_dir)
+            for name, figures in found.items():
+                finished.setdefault(name, {})[str(seed)] = figures
+            table = table_of(finished)
+            report.write_json(scores, {"budget": base.to_json(), "runs": finished, "versions": report.versions()})
+            scores.with_suffix(".md").write_text(table)
+            yield Progress(row, seed, table)
 
 
 def configured(base: TrainConfig, row: str, seed: int) -> TrainConfig:
@@ -106,28 +120,31 @@ def configured(base: TrainConfig, row: str, seed: int) -> TrainConfig:
     return dataclasses.replace(base, network=ROWS[row](base.network), data=data, seed=seed)
 
 
-def write_table(folder: Path, rows: Sequence[str], num_seeds: int) -> str:
-    """Writes the table of all finished runs, and returns it: mean and standard error over the seeds."""
-    finished = {
-        row: [scores for seed in range(num_seeds) if (scores := _final_scores(_run_dir(folder, row, seed)))]
-        for row in rows
-    }
-    for steps in INFERENCE_STEPS:
-        paths = [_run_dir(folder, REFERENCE, seed) / "inference_steps.json" for seed in range(num_seeds)]
-        found = [json.loads(path.read_text())[str(steps)] for path in paths if path.exists()]
-        finished[f"{REFERENCE}, {steps} steps when used"] = found
-    values = {row: scores for row, scores in finished.items() if scores}
-    report.write_json(folder / "ablations.json", values)
+def table_of(finished: Mapping[str, Mapping[str, Scores]]) -> str:
+    """Returns the table in Markdown: mean and standard error over the seeds, in the order of `ROWS`."""
+    names = [*ROWS, *(_when_used(steps) for steps in INFERENCE_STEPS)]
     lines = [
-        {"network": row, "seeds": len(scores)} | {name: _mean_and_error(scores, name) for name in PROTOCOLS}
-        for row, scores in values.items()
+        {"network": name, "seeds": len(of)} | {protocol: _mean_and_error(of, protocol) for protocol in PROTOCOLS}
+        for name in names
+        if (of := list(finished.get(name, {}).values()))
     ]
-    text = report.markdown_table(lines, ["network", "seeds", *PROTOCOLS])
-    (folder / "ablations.md").write_text(text)
-    return text
+    return report.markdown_table(lines, ["network", "seeds", *PROTOCOLS])
 
 
-def _mean_and_error(scores: Sequence[Mapping[str, float]], name: str) -> str:
+def _read(path: Path, base: TrainConfig) -> Finished:
+    """The scores in a file, which are under the same budget."""
+    if not path.exists():
+        return {}
+    values = json.loads(path.read_text())
+    if changes := differences(TrainConfig.from_json(values["budget"]), base):
+        listed = "\n  ".join(changes)
+        raise ValueError(
+            f"{path} has scores under another budget (its value -> yours):\n  {listed}\nGive another file (--scores)"
+        )
+    return values["runs"]
+
+
+def _mean_and_error(scores: Sequence[Scores], name: str) -> str:
     figures = np.array([one[name] for one in scores])
     if len(figures) < 2:
         return f"{figures.mean():.3f}"
@@ -138,30 +155,27 @@ def _run_dir(folder: Path, row: str, seed: int) -> Path:
     return folder / row.replace(",", "").replace(" ", "_") / f"seed{seed}"
 
 
-def _final_scores(run_dir: Path) -> dict[str, float] | None:
-    """The scores of the validation images after the last step, None where the run has not come that far."""
-    if not (run_dir / "config.json").exists() or not (run_dir / "validation.csv").exists():
-        return None
-    config = TrainConfig.from_json(json.loads((run_dir / "config.json").read_text()))
+def _when_used(steps: int) -> str:
+    return f"{REFERENCE}, {steps} steps when used"
+
+
+def _final_scores(run_dir: Path) -> Scores:
+    """The scores of the validation images after the last step."""
     with (run_dir / "validation.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    if int(last.pop("step")) < config.steps:
-        return None
-    return {name: float(value) for name, value in last.items()}
+    return {name: float(value) for name, value in last.items() if name != "step"}
 
 
-def _score_inference_steps(config: TrainConfig, run_dir: Path, data_dir: Path | str) -> None:
-    """Scores the trained network with other numbers of recurrent steps than it was trained with."""
-    path = run_dir / "inference_steps.json"
-    if path.exists():
-        return
+def _inference_scores(config: TrainConfig, run_dir: Path, data_dir: Path | str) -> dict[str, Scores]:
+    """The scores of the trained network with other numbers of recurrent steps than it was trained with."""
     examples = hold_out(Examples(data_dir, config.data.name, config.data.split), config.data.validation)[1]
     trained = load_trained(run_dir / "checkpoints" / str(config.steps))
-    scores = {}
-    for steps in INFERENCE_STEPS:
-        network = dataclasses.replace(trained.config.network, num_steps=steps)
-        method = evaluation.network_method(network, trained.params)
-        batch_size = config.data.batch_size if config.data.size else 1
-        counts = evaluation.count_levels({"network": method}, examples, size=config.data.size, batch_size=batch_size)
-        scores[str(steps)] = metrics.scores(counts["network"])
-    report.write_json(path, scores)
+    batch_size = config.data.batch_size if config.data.size else 1
+    methods = {
+        _when_used(steps): evaluation.network_method(
+            dataclasses.replace(trained.config.network, num_steps=steps), trained.params
+        )
+        for steps in INFERENCE_STEPS
+    }
+    counts = evaluation.count_levels(methods, examples, size=config.data.size, batch_size=batch_size)
+    return {name: metrics.scores(one) for name, one in counts.items()}

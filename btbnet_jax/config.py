@@ -141,8 +141,9 @@ class LossConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(*self.stream_weights, self.fnet_weight, self.step_weight, self.overlap_weight) < 0:
-            raise ValueError(f"weights of a loss are 0 or more: {self}")
+        weights = (*self.stream_weights, self.fnet_weight, self.step_weight, self.overlap_weight)
+        if min(weights) < 0:
+            raise ValueError(f"weights of a loss are 0 or more, not {', '.join(map(str, weights))}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,7 +184,7 @@ class DataConfig(Config):
         if 0 < self.size < self.crop:
             raise ValueError(f"a crop of {self.crop} does not fit into images of {self.size}")
         if self.batch_size < 1 or self.threads < 1:
-            raise ValueError("batch_size and threads are 1 or more")
+            raise ValueError(f"batch_size and threads are 1 or more, not {self.batch_size} and {self.threads}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -216,11 +217,16 @@ class OptimiserConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.learning_rate <= 0 or self.trunk_factor < 0:
-            raise ValueError(f"the learning rate is above 0 and trunk_factor 0 or more: {self}")
+            raise ValueError(
+                f"learning_rate is above 0 and trunk_factor 0 or more, not {self.learning_rate} and {self.trunk_factor}"
+            )
         if not 0 <= self.momentum < 1 or not 0 <= self.ema < 1:
-            raise ValueError(f"momentum and ema lie in [0, 1): {self}")
+            raise ValueError(f"momentum and ema are 0 or more and below 1, not {self.momentum} and {self.ema}")
         if min(self.weight_decay, self.clip_norm, self.warmup_steps) < 0:
-            raise ValueError(f"weight_decay, clip_norm and warmup_steps are 0 or more: {self}")
+            raise ValueError(
+                "weight_decay, clip_norm and warmup_steps are 0 or more, not "
+                f"{self.weight_decay}, {self.clip_norm} and {self.warmup_steps}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -297,4 +303,6 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         return float(value)
     elif isinstance(hint, type) and type(value) is hint:
         return value
-    raise ValueError(f"{name} is of type {hint.__name__ if isinstance(hint, type) else hint}, not {value!r}")
+    kinds = {Fraction: "a fraction such as 4/5", float: "a number", int: "a whole number", bool: "true or false"}
+    kind = kinds.get(hint, f"of type {getattr(hint, '__name__', hint)}")
+    raise ValueError(f"{name} is {kind}, not {value!r}")

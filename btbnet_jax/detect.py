@@ -104,7 +104,10 @@ class Detector:
         if resolution not in ("training", "native") and not (isinstance(resolution, int) and resolution > 0):
             raise ValueError(f'the resolution is "training", "native" or a longest side in pixels, not {resolution!r}')
         if batch_size < 1 or tile < SMALLEST_TILE:
-            raise ValueError(f"a batch has 1 photograph or more and a tile {SMALLEST_TILE} pixels a side or more")
+            raise ValueError(
+                f"a batch has 1 photograph or more and a tile {SMALLEST_TILE} pixels a side or more, "
+                f"not {batch_size} and {tile}"
+            )
         self.config, self.digest, self._params = config, digest(params), jax.device_put(params)
         self._resolution, self._training_size = resolution, training_size or 320
         self._tile, self._batch_size, self._buckets = tile, batch_size, Buckets()

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 
 from btbnet_jax import checkpoints
-from btbnet_jax.config import TrainConfig
+from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.network import init_params
 from btbnet_jax.pretrained import load_vgg16
-from btbnet_jax.weights import Weights, differing_shapes, is_weights, load_weights
+from btbnet_jax.weights import Weights, differing_shapes, find_weights, is_weights, load_weights
 
 Params = dict[str, Any]
 
@@ -35,15 +35,16 @@ def load_trained(path: Path | str) -> Trained:
     """Returns what a run has learned, by its best checkpoint.
 
     Args:
-      path: of a run, of one of its checkpoints, or of a weights file.
+      path: of a run, of one of its checkpoints, or of a weights file; or the name of weights, such as "btbnet-small".
 
     Raises:
-      FileNotFoundError: there is no checkpoint.
+      FileNotFoundError: there is nothing, or no checkpoint in it.
       CheckpointError: it is damaged; no other is taken unasked.
       WeightsError: a weights file is damaged.
     """
-    if Path(path).is_file():
-        weights = load_weights(Path(path))
+    path = _found(path)
+    if path.is_file():
+        weights = load_weights(path)
         summary = {"config": {}, "step": 0} | weights.summary
         config = TrainConfig.from_json(summary["config"] | {"network": weights.config.to_json()})
         return Trained(weights.params, config, weights.digest, summary["step"])
@@ -67,8 +68,9 @@ def weights_of(path: Path | str, *, licence: str) -> Weights:
       path: as of `load_trained`.
       licence: of the weights; that of a weights file where it is empty.
     """
-    if Path(path).is_file():
-        weights = load_weights(Path(path))
+    path = _found(path)
+    if path.is_file():
+        weights = load_weights(path)
         return weights._replace(licence=licence or weights.licence)
     trained = load_trained(path)
     record = checkpoints.read(checkpoints.find(path)[0], only=()).record
@@ -86,20 +88,45 @@ def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
     fresh = init_params(jax.random.key(config.seed), config.network)
     if not config.init_from:
         return config, fresh
-    path = Path(config.init_from)
+    path = _found(config.init_from)
     if path.is_dir() or is_weights(path):
         params, trained, *_ = load_trained(path)
         if problems := differing_shapes(fresh, params):
             listed = "\n  ".join(problems)
-            raise ValueError(f"the parameters of {path} are not those of the network that is configured:\n  {listed}")
+            raise ValueError(
+                f"the parameters of {path} are not those of the network that is configured:\n  {listed}\n"
+                f"That one has {_shape(trained.network)}, and here it is {_shape(config.network)}"
+            )
         normalisation = trained.network.normalisation
-    elif path.is_file():
+    else:
         vgg16 = load_vgg16(path, width=config.network.width)
         params = {
             name: part | {"trunk": vgg16.params} if name.startswith("stream") else part for name, part in fresh.items()
         }
         normalisation = vgg16.normalisation
-    else:
-        raise FileNotFoundError(f"init_from: there is no run and no VGG16 file {path}: train it first, or name another")
     network = dataclasses.replace(config.network, normalisation=normalisation)
     return dataclasses.replace(config, network=network), jax.tree.map(jax.numpy.asarray, params)
+
+
+def _found(name: Path | str) -> Path:
+    """The run, checkpoint or file of a path, or the weights of a name such as "btbnet-small"."""
+    if Path(name).exists():
+        return Path(name)
+    try:
+        return find_weights(str(name))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no run, no checkpoint and no file {name}, and no weights of that name: train it first, or name "
+            "another. btbnet-small is in the package; torchvision's VGG16 is at "
+            "https://download.pytorch.org/models/vgg16-397923af.pth"
+        ) from error
+
+
+def _shape(network: NetworkConfig) -> str:
+    """What the shapes of parameters depend on, as flags of train.py."""
+    flags = {"scales": ",".join(map(str, network.scales)), "width": network.width}
+    switches = {"share_streams": network.share_streams, "fnet": network.use_fnet, "rrnet": network.use_rrnet}
+    return " ".join(
+        [f"--{name}={value}" for name, value in flags.items()]
+        + [f"--{'' if on else 'no'}{name}" for name, on in switches.items()]
+    )

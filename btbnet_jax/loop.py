@@ -13,12 +13,14 @@ import jax
 import numpy as np
 
 from btbnet_jax import evaluation, metrics, report
-from btbnet_jax.checkpoints import CheckpointError, Checkpoints
+from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.config import TrainConfig, differences
 from btbnet_jax.data import Examples, hold_out, train_batches
 from btbnet_jax.initial import initial_params
 from btbnet_jax.journal import RunLog
+from btbnet_jax.sources import shi
 from btbnet_jax.training import TrainState, init_state, make_mesh, make_train_step, replicated, shared
+from btbnet_jax.writing import output_folder
 
 NUM_PICTURES = 6
 
@@ -77,14 +79,16 @@ def train(
       num_devices: how many devices to use, None for all.
 
     Raises:
-      ValueError: the folder holds a run of another configuration or one that is going on, or the data do not fit
-        the configuration.
+      ValueError: the folder holds a run of another configuration or one that is going on, the data do not fit the
+        configuration, or test images would be trained on.
+      OSError: the folder cannot be written into.
       FloatingPointError: the loss or its gradient is not finite.
       CheckpointError: a checkpoint cannot be written, or none of those that are there can be read.
       Stopped: the process received SIGINT or SIGTERM.
     """
     run_dir = Path(run_dir)
     examples, validation = hold_out(Examples(data_dir, config.data.name, config.data.split), config.data.validation)
+    _refuse_test_images(config, examples)
     mesh = make_mesh(num_devices)
     if config.data.batch_size % mesh.size:
         raise ValueError(
@@ -92,9 +96,12 @@ def train(
             "that is a multiple of them, or use fewer devices (--devices=1)"
         )
     images = {"train": examples.digest(), "validation": validation.digest()}
-    with _alone_in(run_dir), Checkpoints(run_dir / "checkpoints") as checkpoints, _signals() as signals:
+    folder = run_dir / "checkpoints"
+    with output_folder(folder), _alone_in(run_dir), Checkpoints(folder) as checkpoints, _signals() as signals:
         config, state = _start(config, images, checkpoints, run_dir, mesh, resume)
-        start = int(state.step)
+        if (start := int(state.step)) == config.steps:
+            print(f"{run_dir} has had all of its {start} steps: nothing is left to do")
+            return state
         with RunLog(run_dir, step=start, num_steps=config.steps, batch_size=config.data.batch_size) as log:
             log.say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
             shard = jax.process_index(), jax.process_count()
@@ -119,6 +126,17 @@ def train(
     return state
 
 
+def _refuse_test_images(config: TrainConfig, examples: Examples) -> None:
+    """Raises ValueError where a run would learn what networks are tested by."""
+    tested = set(shi.TEST).intersection(examples.name(index) for index in range(len(examples)))
+    if tested or "test" in config.data.split:
+        which = f"{len(tested)} of Shi's test images" if tested else "the images of a test split"
+        raise ValueError(
+            f"{which} would be trained on, and every score by them would mean nothing: name another split, or leave "
+            "them out of the set (btbnet data pairs has --train-names)"
+        )
+
+
 def _start(
     config: TrainConfig,
     images: dict[str, str],
@@ -137,7 +155,10 @@ def _start(
         free = ("data.threads", *(("network.normalisation",) if config.init_from else ()))
         if contradictions := [line for line in differences(old, config) if not line.startswith(free)]:
             listed = "\n  ".join(contradictions)
-            raise ValueError(f"{run_dir} holds a run of another configuration (its value -> yours):\n  {listed}")
+            raise ValueError(
+                f"{run_dir} holds a run of another configuration (its value -> yours):\n  {listed}\n"
+                "Give the values that it has to go on with it, or another folder (--run_dir)"
+            )
         targets = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
             jax.eval_shape(lambda: _trees(init_state(old))),
@@ -215,17 +236,17 @@ def _alone_in(run_dir: Path) -> Iterator[None]:
     if jax.process_index():
         yield  # the first process holds it for all of the run's
         return
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        file = (run_dir / ".lock").open("w")
-    except OSError as error:
-        raise CheckpointError(f"cannot write checkpoints to {run_dir}: {error}") from error
-    with file:
+    lock = run_dir / ".lock"
+    with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"another program is training in {run_dir}; wait for its end, or stop it") from error
-        yield
+        try:
+            yield
+        finally:
+            if not (run_dir / "config.json").exists():  # refused before it began: nothing is left
+                lock.unlink()
 
 
 @contextmanager

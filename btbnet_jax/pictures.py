@@ -4,12 +4,14 @@ import csv
 import glob
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from btbnet_jax.images import PHOTOGRAPH_SUFFIXES
+
+_RAW_SUFFIXES = (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw")
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -27,8 +29,8 @@ class Found(NamedTuple):
     inside: Path
 
 
-def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str]]:
-    """Returns the pictures of files, folders and patterns, each once, and what is wrong with the inputs.
+def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str], list[str]]:
+    """Returns the pictures of files, folders and patterns, each once, what is wrong with the inputs, and notes.
 
     In folders, at any depth, files count by their suffix; a file that is named itself counts whatever it is called.
     A folder that is reached again, by a symbolic link, is left out.
@@ -37,7 +39,7 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str]]:
       inputs: paths, or patterns with ``*``, ``?``, ``[]`` and ``**`` where no file has that name.
     """
     found: dict[Path, Found] = {}
-    problems = []
+    problems, notes = [], []
     for text in inputs:
         matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))  # noqa: PTH207
         paths = [Path(match) for match in matches]
@@ -46,25 +48,31 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str]]:
             problems.append(f"{text}: there is no such file or folder")
         elif not pictures:
             problems.append(f"{text}: no pictures in it; their names end in {', '.join(PHOTOGRAPH_SUFFIXES)}")
+        if raw := sum(_raw_in(path) for path in paths):
+            notes.append(f"{text}: left out {raw} raw photographs; develop them first, and save them as TIFF or JPEG")
         for picture in pictures:
             found.setdefault(Path(os.path.abspath(picture.path)), picture)  # noqa: PTH100 a link is a picture of its own
-    return list(found.values()), problems
+    return list(found.values()), problems, notes
 
 
 def _pictures_at(path: Path) -> list[Found]:
     if not path.is_dir():
         return [Found(path, Path(path.name))]
-    pictures, seen = [], set()
+    return [Found(file, file.relative_to(path)) for file in _files_in(path, PHOTOGRAPH_SUFFIXES)]
+
+
+def _raw_in(path: Path) -> int:
+    return sum(1 for _ in _files_in(path, _RAW_SUFFIXES)) if path.is_dir() else 0
+
+
+def _files_in(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """The files of a folder, at any depth, whose names end so."""
+    seen = set()
     for folder, subfolders, files in os.walk(path, followlinks=True):
         here = Path(folder)
         seen.add(here.resolve())
         subfolders[:] = sorted(name for name in subfolders if (here / name).resolve() not in seen)
-        pictures += [
-            Found(here / name, (here / name).relative_to(path))
-            for name in sorted(files)
-            if name.lower().endswith(PHOTOGRAPH_SUFFIXES)
-        ]
-    return pictures
+        yield from (here / name for name in sorted(files) if name.lower().endswith(suffixes))
 
 
 def result_names(pictures: Sequence[Found], ending: str) -> list[Path]:
@@ -174,6 +182,11 @@ class Report:
             and row["settings"] == self._settings
             and (result is None or result.exists())
         )
+
+    def found(self, files: Iterable[str]) -> list[dict[str, str]]:
+        """Returns the rows, of these settings, of some pictures; those without one are left out."""
+        rows = (self.rows.get(file) for file in files)
+        return [row for row in rows if row is not None and row["settings"] == self._settings]
 
     def add(self, file: str, **values: object) -> None:
         """Adds a row, at once."""

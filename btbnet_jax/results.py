@@ -2,7 +2,7 @@
 
 import csv
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +148,12 @@ def write_panel(
     order = np.argsort(-figures, kind="stable")
     middle = max(0, (len(order) - each) // 2)
     ranks = [*range(each), *range(middle, middle + each), *range(len(order) - each, len(order))]
-    chosen = list(dict.fromkeys(int(order[rank]) for rank in ranks if 0 <= rank < len(order)))
-    titles = [f"{examples.name(index)}\nF {figures[index]:.3f}" for index in chosen]
-    _write_pictures(path, methods, examples, chosen, titles, size)
+    chosen: dict[int, str] = {}
+    for rank, kind in zip(ranks, ["best"] * each + ["median"] * each + ["worst"] * each, strict=True):
+        if 0 <= rank < len(order):
+            chosen.setdefault(int(order[rank]), kind)
+    titles = [f"{kind}\n{examples.name(index)}\nF {figures[index]:.3f}" for index, kind in chosen.items()]
+    _write_pictures(path, methods, examples, list(chosen), titles, size)
 
 
 def write_differing(
@@ -237,7 +240,8 @@ def log_test(path: Path, looks: Sequence[Mapping[str, str | float]]) -> None:
         csv.DictWriter(file, LOG_COLUMNS, lineterminator="\n").writerows(rows)
 
 
-def beaten(rows: Sequence[Mapping[str, str | float]], subject: str) -> list[str]:
-    """Returns the methods whose `adaptive` F the subject does not exceed."""
+def beaten(rows: Sequence[Mapping[str, str | float]], subjects: Collection[str]) -> list[str]:
+    """Returns the other methods whose `adaptive` F not all subjects exceed."""
     figures = {str(row["method"]): float(row["adaptive"]) for row in rows}
-    return [name for name, figure in figures.items() if name != subject and figures[subject] <= figure]
+    weakest = min(figures[name] for name in subjects)
+    return [name for name, figure in figures.items() if name not in subjects and weakest <= figure]

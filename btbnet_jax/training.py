@@ -50,7 +50,7 @@ def learning_rate(config: OptimiserConfig, steps: int) -> optax.Schedule:
     """
     rest = steps - config.warmup_steps
     if rest < 1:
-        raise ValueError(f"a warm-up of {config.warmup_steps} steps leaves none of {steps}")
+        raise ValueError(f"warmup_steps is less than the {steps} steps of the run, not {config.warmup_steps}")
     schedules = {
         "constant": optax.constant_schedule(config.learning_rate),
         "cosine": optax.cosine_decay_schedule(config.learning_rate, rest),
@@ -144,7 +144,8 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     """
     devices = jax.devices()
     if num_devices is not None and not 1 <= num_devices <= len(devices):
-        raise ValueError(f"there are 1 to {len(devices)} devices to train on, not {num_devices}")
+        there = "is 1 device" if len(devices) == 1 else f"are {len(devices)} devices"
+        raise ValueError(f"there {there} to train on, not {num_devices}")
     devices = devices[:num_devices]
     return jax.make_mesh((len(devices),), ("data",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
 

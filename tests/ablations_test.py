@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from small_runs import CONFIG
 
-from btbnet_jax.ablations import ROWS, configured, run_ablations, write_table
+from btbnet_jax.ablations import ROWS, configured, run_ablations, table_of
 from btbnet_jax.loop import Schedule
 
 ROW = "3S without RRNet"
@@ -45,7 +46,8 @@ def test_finished_runs_are_not_trained_again_and_the_table_grows(small_data: Pat
     options: dict[str, Any] = {
         "rows": ["3S", ROW],
         "data_dir": small_data,
-        "folder": tmp_path,
+        "folder": tmp_path / "runs",
+        "scores": tmp_path / "scores.json",
         "schedule": Schedule(log_every=1),
     }
     first = list(run_ablations(ONE_STREAM, num_seeds=1, **options))
@@ -54,34 +56,36 @@ def test_finished_runs_are_not_trained_again_and_the_table_grows(small_data: Pat
     assert ROW not in first[0].table
     assert f"| {ROW} | 1 |" in first[1].table
     assert "| 3S, 6 steps when used | 1 |" in first[1].table
-    saved = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/2/*")}
-    assert saved
-    again = list(run_ablations(ONE_STREAM, num_seeds=1, **options))
-    assert again[-1].table == first[-1].table == (tmp_path / "ablations.md").read_text()
-    assert saved == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/2/*")}
+    assert (tmp_path / "scores.md").read_text() == first[1].table
+    shutil.rmtree(tmp_path / "runs")  # what is finished stands in the file
+    options["rows"] = ["3S"]
+    (again,) = run_ablations(ONE_STREAM, num_seeds=2, **options)
+    assert (again.row, again.seed) == ("3S", 1)
+    assert "| 3S | 2 |" in again.table
+    assert f"| {ROW} | 1 |" in again.table
+    with pytest.raises(ValueError, match=r"(?s)another budget .*steps: 2 -> 3"):
+        next(run_ablations(dataclasses.replace(ONE_STREAM, steps=3), num_seeds=3, **options))
 
 
 @pytest.mark.usefixtures("rows_of_one_stream")
 def test_as_many_steps_as_it_was_trained_with_score_as_after_training(small_data: Path, tmp_path: Path):
-    list(run_ablations(ONE_STREAM, rows=["3S"], num_seeds=1, data_dir=small_data, folder=tmp_path, schedule=Schedule()))
-    values = json.loads((tmp_path / "ablations.json").read_text())
-    assert values["3S, 2 steps when used"][0]["mae"] == pytest.approx(values["3S"][0]["mae"], rel=1e-5)
+    where: dict[str, Any] = {"data_dir": small_data, "folder": tmp_path, "scores": tmp_path / "scores.json"}
+    list(run_ablations(ONE_STREAM, rows=["3S"], num_seeds=1, **where, schedule=Schedule()))
+    values = json.loads((tmp_path / "scores.json").read_text())["runs"]
+    assert values["3S, 2 steps when used"]["0"]["mae"] == pytest.approx(values["3S"]["0"]["mae"], rel=1e-5)
     assert values["3S, 0 steps when used"] != values["3S, 2 steps when used"]
 
 
-def test_the_table_has_means_with_standard_errors_of_finished_runs_alone(tmp_path: Path):
-    for seed, (step, figure) in enumerate(((6, 0.5), (6, 0.7), (3, 0.9))):
-        run = tmp_path / "3S" / f"seed{seed}"
-        run.mkdir(parents=True)
-        (run / "config.json").write_text(json.dumps(CONFIG.to_json()))
-        (run / "validation.csv").write_text(f"step,mae,adaptive,max_of_mean\n{step},{figure},{figure},1\n")
-    text = write_table(tmp_path, ["3S", "4S"], 4)
+def test_the_table_has_means_with_standard_errors_of_finished_runs_alone():
+    scores = {str(seed): {"mae": f, "adaptive": f, "max_of_mean": 1.0} for seed, f in enumerate((0.5, 0.7))}
+    text = table_of({"3S": scores})
     assert "| 3S | 2 | 0.600 ± 0.100 | 0.600 ± 0.100 | 1.000 ± 0.000 |" in text
     assert "4S" not in text
 
 
 def test_a_row_that_does_not_exist_and_a_run_without_validation_are_refused(tmp_path: Path):
-    options: dict[str, Any] = {"num_seeds": 1, "data_dir": tmp_path, "folder": tmp_path, "schedule": Schedule()}
+    options: dict[str, Any] = {"num_seeds": 1, "data_dir": tmp_path, "folder": tmp_path, "scores": tmp_path / "a.json"}
+    options["schedule"] = Schedule()
     with pytest.raises(ValueError, match="no row 5S; there are 1S, 2S"):
         next(run_ablations(CONFIG, rows=["5S"], **options))
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, validation="none"))

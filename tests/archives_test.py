@@ -1,5 +1,5 @@
-import contextlib
 import io
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from btbnet_jax.sources.archives import archives_in, unpack
-from btbnet_jax.sources.checks import SourceError
 
 
 def zip_of(path: Path, *names: str) -> Path:
@@ -40,16 +39,15 @@ def test_archives_are_found_at_any_depth_and_by_their_names(tmp_path: Path):
 @pytest.mark.parametrize(("pack", "name"), [(zip_of, "gt.zip"), (tar_of, "gt.tar.gz")])
 def test_the_images_alone_are_unpacked_into_a_folder_of_the_archives_name(tmp_path: Path, pack, name: str):
     archive = pack(tmp_path / name, "a/1.jpg", "2.PNG", "a/readme.txt", "run.exe")
-    (folder,) = unpack([archive], tmp_path / "work")
+    (folder,), problems = unpack([archive], tmp_path / "work")
     assert folder.name == "gt"
-    assert files(folder) == ["2.PNG", "a/1.jpg"]
+    assert (files(folder), problems) == (["2.PNG", "a/1.jpg"], [])
 
 
 @pytest.mark.parametrize(("pack", "name"), [(zip_of, "x.zip"), (tar_of, "x.tgz")])
 def test_nothing_is_written_outside_the_workspace(tmp_path: Path, pack, name: str):
     archive = pack(tmp_path / name, "../../../escaped.jpg", "/escaped.jpg")
-    with contextlib.suppress(SourceError):  # zip members lose their dots, tar members are refused
-        unpack([archive], tmp_path / "deep" / "work")
+    unpack([archive], tmp_path / "deep" / "work")  # zip members lose their dots, tar members are refused
     assert [path for path in tmp_path.rglob("escaped.jpg") if "work" not in path.parts] == []
     assert not Path("/escaped.jpg").exists()
 
@@ -66,10 +64,8 @@ def test_all_archives_that_cannot_be_unpacked_are_named_with_the_reason(tmp_path
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError) as caught:
-        unpack(archives_in(tmp_path), tmp_path / "work")
-    headline, *lines = str(caught.value).splitlines()
-    assert headline == "6 of 7 archives cannot be unpacked:"
+    folders, lines = unpack(archives_in(tmp_path), tmp_path / "work")
+    assert [len(files(folder)) for folder in folders] == [0, 0, 0, 0, 0, 0, 100]
     reasons = ("web page", "cut short", "web page", "empty", "by hand", "cut short")
     for line, name, reason in zip(lines, contents, reasons, strict=True):
         assert name in line
@@ -79,5 +75,5 @@ def test_all_archives_that_cannot_be_unpacked_are_named_with_the_reason(tmp_path
 def test_a_cut_tar_is_named(tmp_path: Path):
     archive = tar_of(tmp_path / "a.tgz", *(f"{n}.jpg" for n in range(100)))
     archive.write_bytes(archive.read_bytes()[:-60])
-    with pytest.raises(SourceError, match=r"a\.tgz: .*cut short"):
-        unpack([archive], tmp_path / "work")
+    _, (problem,) = unpack([archive], tmp_path / "work")
+    assert re.search(r"a\.tgz: .*cut short", problem)

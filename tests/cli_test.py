@@ -16,7 +16,7 @@ def test_a_set_is_built_and_its_numbers_are_printed(tmp_path: Path, capsys: pyte
     arguments = ["data", "dut", "--manual-dir", str(tmp_path / "raw"), "--data-dir", str(tmp_path / "data")]
     assert main(arguments) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"dut/1.0.0: 500 in test, in {tmp_path / 'data' / 'dut' / '1.0.0'}"
+    assert last == f"dut/1.0.0: 500 in test; in {tmp_path / 'data' / 'dut' / '1.0.0'}"
 
 
 def test_what_is_wrong_is_said_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -144,6 +144,38 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_done(detect, tmp_
     assert "web page" in rows(tmp_path / "focus")["album/bad.jpg"]["error"]
 
 
+def test_what_was_done_before_and_what_was_refused_are_not_counted_together(detect, tmp_path: Path):
+    status, _, errors = detect("absent.jpg", "a.png")
+    assert (status, "1 of 1 picture done; " in errors) == (1, True), errors
+    status, _, errors = detect("a.png", "--invert")
+    assert (status, "0 of 1 picture done; " in errors) == (1, True), errors
+    (tmp_path / "empty").mkdir()
+    status, _, errors = detect("empty", "--output", "other")
+    assert (status, errors.startswith("btbnet: empty: no pictures in it")) == (1, True), errors
+    assert not (tmp_path / "other").exists()
+
+
+def test_raw_photographs_beside_others_are_mentioned(detect, tmp_path: Path):
+    (tmp_path / "album" / "b.CR2").touch()
+    status, _, errors = detect("album")
+    assert (status, "album: left out 1 raw photograph" in errors) == (0, True), errors
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(detect, tmp_path: Path):
+    (tmp_path / "file").touch()
+    status, _, errors = detect("a.png", "--output", "file/maps")
+    assert (status, errors) == (1, "btbnet: cannot write into file/maps: Not a directory; choose another folder\n")
+
+
+def test_an_interrupted_command_ends_without_a_traceback(detect, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("btbnet_jax.cli.detect.find_pictures", interrupt)
+    status, _, errors = detect("a.png")
+    assert (status, errors.startswith("btbnet: interrupted")) == (130, True)
+
+
 def test_pictures_of_one_name_have_results_of_their_own(detect, tmp_path: Path):
     for name in ("a.jpg", "album/a.png", "A.bmp"):
         Image.fromarray(noise((9, 9))).save(tmp_path / name)
@@ -204,6 +236,13 @@ def test_a_selection_that_makes_no_sense_is_refused(detect, capsys: pytest.Captu
     with pytest.raises(SystemExit, match="2"):
         detect("a.png", "--select", "blur>1")
     assert "is not like 'focus<0.1'" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_named():
+    line = [sys.executable, "-m", "btbnet_jax", "detect", "--device", "tpu", "a.png"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, "btbnet: JAX finds no tpu here; leave out --device" in done.stderr) == (1, True)
+    assert "Traceback" not in done.stderr
 
 
 def test_a_picture_goes_through_a_pipe(weights: Path):

@@ -114,7 +114,8 @@ def test_parameters_of_another_network_are_refused_with_all_that_differs(tmp_pat
         checkpoints.save(1, {"params": other}, {"config": FIRST.to_json()})
     with pytest.raises(ValueError, match="are not those of the network that is configured") as caught:
         initial_params(started_from(tmp_path))
-    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    *lines, last = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    assert last.startswith("That one has --scales=")
     assert f"fnet/conv1/bias: [7], wanted {list(fresh['fnet']['conv1']['bias'].shape)}" in lines
     missing = sorted(
         f"rrnet/{jax.tree_util.keystr(path, simple=True, separator='/')}: missing, wanted {list(leaf.shape)}"
@@ -126,7 +127,7 @@ def test_parameters_of_another_network_are_refused_with_all_that_differs(tmp_pat
 
 
 def test_a_start_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"there is no run and no VGG16 file .*absent"):
+    with pytest.raises(FileNotFoundError, match=r"there is no run, no checkpoint and no file .*absent"):
         initial_params(started_from(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError, match=r"holds no checkpoint; give the folder of a run"):
         initial_params(started_from(tmp_path))

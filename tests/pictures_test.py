@@ -14,10 +14,10 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def test_folders_hold_pictures_at_any_depth_and_other_files_are_left_out(tmp_path: Path):
-    touch(tmp_path, "b.JPG", "a/c.png", "a/x.png/d.tif", "notes.txt", "e")
-    found, problems = find_pictures([str(tmp_path)])
+    touch(tmp_path, "b.JPG", "a/c.png", "a/x.png/d.tif", "notes.txt", "e", "b.CR2", "a/c.nef")
+    found, problems, (note,) = find_pictures([str(tmp_path)])
     assert [str(picture.inside) for picture in found] == ["b.JPG", "a/c.png", "a/x.png/d.tif"]
-    assert problems == []
+    assert (problems, "left out 2 raw photographs; develop them first" in note) == ([], True)
 
 
 def test_a_file_that_is_named_counts_whatever_it_is_called_and_only_once(
@@ -25,15 +25,16 @@ def test_a_file_that_is_named_counts_whatever_it_is_called_and_only_once(
 ):
     touch(tmp_path, "photo", "a/c.png", "[1].png")
     monkeypatch.chdir(tmp_path)
-    found, problems = find_pictures(["photo", "a", "a/c.png", "./a/../photo", "[1].png"])
+    found, *complaints = find_pictures(["photo", "a", "a/c.png", "./a/../photo", "[1].png"])
     assert [str(picture.path) for picture in found] == ["photo", "a/c.png", "[1].png"]
-    assert problems == []
+    assert complaints == [[], []]
 
 
 def test_what_is_not_there_or_holds_no_picture_is_named(tmp_path: Path):
     touch(tmp_path, "empty/notes.txt")
-    found, problems = find_pictures([str(tmp_path / "absent.jpg"), str(tmp_path / "*.gif"), str(tmp_path / "empty")])
-    assert found == []
+    inputs = [str(tmp_path / name) for name in ("absent.jpg", "*.gif", "empty")]
+    found, problems, notes = find_pictures(inputs)
+    assert found == notes == []
     assert [problem.rpartition(": ")[2][:20] for problem in problems] == [
         "there is no such fil",
         "there is no such fil",

@@ -114,26 +114,26 @@ def titles_of_panel(examples: Examples, kinds: list[str], each: int, monkeypatch
     results.write_panel(path, counts, methods, examples.only(range(len(kinds))), size=16, each=each)
     assert (shown["path"], shown["column_titles"]) == (path, ["image", "mask", "ones"])
     titles = [title.split("\n") for title in shown["row_titles"]]
-    for (name, _), row in zip(titles, shown["rows"], strict=True):
+    for (_, name, _), row in zip(titles, shown["rows"], strict=True):
         expected = examples.only([names.index(name)])[0][1]
         assert abs(row[1].mean() - expected.mean()) < 12  # resized
-    return [f"{kinds[names.index(name)]} {figure}" for name, figure in titles]
+    return [f"{rank}: {kinds[names.index(name)]} {figure}" for rank, name, figure in titles]
 
 
 def test_the_panel_shows_the_best_the_median_and_the_worst(small_data: Path, monkeypatch: pytest.MonkeyPatch):
     examples = Examples(small_data, "pairs/small", "train")
     kinds = ["wrong", "half", "right", "nearly", "half"]
     # Precision 1 and recall 1/2: F = 1.3 · 0.5 / (0.3 + 0.5)
-    expected = ["right F 1.000", "half F 0.500", "wrong F 0.000"]
+    expected = ["best: right F 1.000", "median: half F 0.500", "worst: wrong F 0.000"]
     assert titles_of_panel(examples, kinds, 1, monkeypatch) == expected
     assert titles_of_panel(examples, kinds[:4], 2, monkeypatch) == [
-        *("right F 1.000", "nearly F 0.812", "half F 0.500", "wrong F 0.000")
+        *("best: right F 1.000", "best: nearly F 0.812", "median: half F 0.500", "worst: wrong F 0.000")
     ]
 
 
 def test_the_panel_of_a_single_image_shows_it_once(small_data: Path, monkeypatch: pytest.MonkeyPatch):
     examples = Examples(small_data, "pairs/small", "train")
-    assert titles_of_panel(examples, ["half"], 3, monkeypatch) == ["half F 0.500"]
+    assert titles_of_panel(examples, ["half"], 3, monkeypatch) == ["best: half F 0.500"]
 
 
 def test_the_panel_of_differences_shows_the_images_with_the_widest_spread_of_f(
@@ -187,5 +187,6 @@ def test_a_look_with_other_columns_is_refused(tmp_path: Path):
 
 def test_a_method_is_beaten_only_by_a_higher_adaptive_f():
     rows = [{"method": name, "adaptive": figure} for name, figure in (("a", 0.5), ("b", 0.5), ("c", 0.6), ("d", 0.4))]
-    assert results.beaten(rows, "a") == ["b", "c"]
-    assert results.beaten(rows, "c") == []
+    assert results.beaten(rows, ["a"]) == ["b", "c"]
+    assert results.beaten(rows, ["c"]) == []
+    assert results.beaten(rows, ["a", "c"]) == ["b"]  # the weaker of the two is compared

@@ -8,6 +8,7 @@ from script_calls import FLAGS, Call, caller, loaded
 from small_runs import CONFIG
 
 from btbnet_jax.checkpoints import CheckpointError
+from btbnet_jax.data import Examples
 from btbnet_jax.loop import Stopped
 from btbnet_jax.report import write_json
 
@@ -50,7 +51,7 @@ def test_unknown_flags_are_named_with_what_was_meant(train: Call):
 def test_a_run_needs_a_folder(train: Call):
     status, _, errors = train(*FLAGS)
     assert status == 1
-    assert "--run_dir must have a value" in errors
+    assert "give the folder of the run, which is made where it is not there: --run_dir=" in errors
 
 
 @pytest.mark.parametrize(
@@ -61,16 +62,19 @@ def test_a_run_needs_a_folder(train: Call):
         ("--stream_weights=1,2", "2 stream weights for 1 streams"),
         ("--stream_weights=much", "--stream_weights takes numbers with commas between, not much"),
         ("--width=0", "width multiplier"),
-        ("--batch_size=0", "batch_size"),
-        ("--warmup_steps=6", "a warm-up of 6 steps leaves none of 6"),
+        ("--batch_size=0", "batch_size and threads are 1 or more, not 0 and 2"),
+        ("--warmup_steps=6", "warmup_steps is less than the 6 steps of the run, not 6"),
         ("--save_every=0", "intervals are 1 step or more"),
         ("--validation=shi60", "names 60 images of Shi's set and 0 are here"),
         ("--validation=8", "leaves none to train on"),
         ("--data=shi", "no data set 'shi' is built"),
         ("--split=valid", "no split 'valid'"),
         ("--split=train[:0]", "has no example in 'train[:0]'"),
-        ("--devices=9", "there are 1 to 2 devices to train on, not 9"),
-        ("--init_from=absent", "there is no run and no VGG16 file absent: train it first, or name another"),
+        ("--devices=9", "there are 2 devices to train on, not 9"),
+        ("--init_from=absent", "there is no run, no checkpoint and no file absent, and no weights of that name: train"),
+        ("--init_from=btbnet-small", "That one has --scales=1,1/2,1/4 --width=0.125 --noshare_streams --fnet --rrnet"),
+        ("--split=test", "the images of a test split would be trained on"),
+        ("--split=train+test[:1]", "the images of a test split would be trained on"),
     ],
 )
 def test_a_value_that_is_no_good_is_named_before_anything_is_written(
@@ -79,7 +83,16 @@ def test_a_value_that_is_no_good_is_named_before_anything_is_written(
     arguments = [*FLAGS, f"--data_dir={small_data}", f"--run_dir={tmp_path / 'run'}"]
     status, _, errors = train(*arguments, "--devices=1", argument)
     assert (status, errors.startswith("train.py: "), words in errors) == (1, True, True), errors
-    assert not (tmp_path / "run" / "config.json").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_shi_s_test_images_are_not_trained_on_whatever_their_split(
+    train: Call, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Examples, "name", lambda _, index: f"out_of_focus{index + 37:04d}")
+    status, _, errors = train(*FLAGS, f"--data_dir={small_data}", f"--run_dir={tmp_path / 'run'}")
+    assert (status, "1 of Shi's test images would be trained on" in errors) == (1, True), errors
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_of_another_configuration_is_refused_and_so_is_a_second_one_in_its_folder(
@@ -88,7 +101,8 @@ def test_a_run_of_another_configuration_is_refused_and_so_is_a_second_one_in_its
     write_json(tmp_path / "config.json", CONFIG.to_json())
     arguments = [*FLAGS, f"--data_dir={small_data}", f"--run_dir={tmp_path}", "--devices=1"]
     status, _, errors = train(*arguments, "--learning_rate=0.5", "--data_seed=3")
-    assert (status, errors.splitlines()[1:]) == (1, ["  data.seed: 0 -> 3", "  optimiser.learning_rate: 0.01 -> 0.5"])
+    assert (status, errors.splitlines()[1:3]) == (1, ["  data.seed: 0 -> 3", "  optimiser.learning_rate: 0.01 -> 0.5"])
+    assert "another folder (--run_dir)" in errors.splitlines()[3]
     status, _, errors = train(*arguments, "--noresume")
     assert (status, "holds a run already; give another folder, or leave out --noresume" in errors) == (1, True)
 
@@ -98,7 +112,9 @@ def test_a_folder_that_cannot_be_written_is_named(train: Call, small_data: Path,
     arguments = [*FLAGS, f"--data_dir={small_data}", f"--run_dir={tmp_path / 'file' / 'run'}", "--devices=1"]
     status, _, errors = train(*arguments)
     assert (status, len(errors.splitlines())) == (1, 1)
-    assert errors.startswith(f"train.py: cannot write checkpoints to {tmp_path / 'file' / 'run'}")
+    assert errors.startswith(
+        f"train.py: cannot write into {tmp_path / 'file' / 'run' / 'checkpoints'}: Not a directory"
+    )
 
 
 @pytest.mark.parametrize(

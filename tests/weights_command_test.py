@@ -33,7 +33,14 @@ def test_a_run_is_converted_inspected_and_verified(run: Path, tmp_path: Path, ca
     assert f"sha256 of its parameters {loaded.digest}" in capsys.readouterr().out
     assert main(["weights", "inspect", str(path)]) == 0
     output = capsys.readouterr().out
-    for line in ("licence: CC0-1.0", "scales: ['1/2']", "steps: 6", "validation: {'mae': 0.25}", loaded.digest):
+    for line in (
+        "licence: CC0-1.0",
+        "scales: ['1/2']",
+        "steps: 6",
+        "validation: {'mae': 0.25}",
+        "started from: nothing",
+        loaded.digest,
+    ):
         assert line in output
     assert main(["weights", "verify", str(path)]) == 0
     assert "whole, sha256" in capsys.readouterr().out
@@ -114,4 +121,4 @@ def test_no_file_is_replaced_unasked(run: Path, tmp_path: Path, capsys: pytest.C
     assert "is there already: give another name, or --overwrite" in capsys.readouterr().err
     assert main(["weights", "convert", str(run), str(path), "--overwrite"]) == 0
     assert main(["weights", "convert", str(tmp_path / "absent"), str(path), "--overwrite"]) == 1
-    assert "holds no checkpoint" in capsys.readouterr().err
+    assert "there is no run, no checkpoint and no file" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_tensors_that_are_not_as_they_would_be_stored_are_refused_for_all_their_
         ({"config": '["scales"]'}, r"names and values were expected, not \['scales'\]"),
         ({"config": '{"depth": 3}'}, r"NetworkConfig has no field \['depth'\]"),
         ({"config": '{"width": 1e999}'}, "width is finite"),
-        ({"config": '{"scales": ["1e999999999"]}'}, "NetworkConfig.scales is of type"),
+        ({"config": '{"scales": ["1e999999999"]}'}, "NetworkConfig.scales is a fraction"),
         ({"config": json.dumps({"scales": ["1"] * 100_000})}, "100000 streams, more than 64"),
         ({"config": json.dumps({"num_steps": 10**18, "width": 4})}, "has not the parameters of the network that it"),
         ({"summary": "[]"}, r"names and values were expected, not \[\]"),

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -22,7 +21,7 @@ _ORIGIN = "origin.json"
 
 
 class BuildError(ValueError):
-    """A built data set that is not there, not whole, or cannot be written."""
+    """A built data set that is not there, not whole, or made from something else."""
 
 
 class BuiltSource(Sequence[dict[str, Any]]):
@@ -145,13 +144,3 @@ def check_origin(directory: Path, origin: Mapping[str, str]) -> None:
             f"{directory} was built from something else (then -> now):\n- {listed}\n"
             "To build it anew, delete that folder; to keep it, choose another name or data folder"
         )
-
-
-def check_writable(folder: Path) -> None:
-    """Raises a BuildError where a folder cannot be made or written; makes it otherwise."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BuildError(f"cannot write into {folder}: {error}; choose another data folder") from error

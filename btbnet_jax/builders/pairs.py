@@ -27,7 +27,9 @@ class PairBuilder(SourceBuilder, skip_registration=True):
         folder = self._manual_folder(dl_manager)
         findings = self._find((folder,))
         if findings.problems and (archives := archives_in(folder)):
-            findings = self._find((folder, *unpack(archives, self._workspace)))
+            folders, broken = unpack(archives, self._workspace)
+            findings = self._find((folder, *folders))
+            (findings.problems or findings.notes).extend(broken)  # an archive that is not needed is no problem
         return self._checked(findings)
 
     def _checked(self, findings: Findings, *, check_polarity: bool = True) -> dict[str, Recipe]:

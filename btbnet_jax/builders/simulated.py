@@ -71,7 +71,8 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
         assert isinstance(self.builder_config, SimulatedConfig)  # by BUILDER_CONFIGS
         return self.builder_config
 
-    def _has_masks(self) -> bool:
+    def has_masks(self) -> bool:
+        """Whether versions are stored and not their clear sources."""
         return not self._config().on_the_fly
 
     def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
@@ -90,8 +91,9 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
 
     def _photographs(self, folder: Path) -> dict[str, Path]:
         """All photographs by name, after all were found good."""
-        found = photographs.find_photographs((folder, *unpack(archives_in(folder), self._workspace)))
-        problems = photographs.check_photographs(found) if found else [contents(folder)]
+        folders, broken = unpack(archives_in(folder), self._workspace)
+        found = photographs.find_photographs((folder, *folders))
+        problems = broken + (photographs.check_photographs(found) if found else [contents(folder)])
         if problems:
             raise SourceError("simulated cannot be built from these photographs", [*problems, photographs.HOW_TO_GET])
         return found

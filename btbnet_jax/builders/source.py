@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 from rich.progress import Progress, TaskID
 
-from btbnet_jax.builders.built import check_built, check_origin, check_writable, write_origin
+from btbnet_jax.builders.built import check_built, check_origin, write_origin
 from btbnet_jax.images import encode_png, is_plain_jpeg, read_image
 from btbnet_jax.sources.checks import SourceError
+from btbnet_jax.writing import output_folder
 
 Example = tuple[str, dict[str, Any]]
 
@@ -58,7 +59,8 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
         """How each split is made, after all that it is made of was found good."""
 
-    def _has_masks(self) -> bool:
+    def has_masks(self) -> bool:
+        """Whether masks are stored; without them the reader makes several examples of each image."""
         return True
 
     def origin(self, manual_dir: Path | None) -> dict[str, str]:
@@ -71,7 +73,7 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         features: dict[str, Any] = {"image": tfds.features.Image(shape=(None, None, 3)), "name": tfds.features.Text()}
-        if self._has_masks():
+        if self.has_masks():
             features["mask"] = tfds.features.Image(shape=(None, None, 1))
         return tfds.core.DatasetInfo(
             builder=self,
@@ -84,6 +86,12 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         with tempfile.TemporaryDirectory(prefix="btbnet_") as workspace, Progress(transient=True) as self._progress:
             self._workspace = Path(workspace)
             super()._download_and_prepare(*arguments, **options)
+
+    def _log_download_bytes(self) -> None:
+        """Keeps TFDS from announcing a download of unknown size: nothing is downloaded."""
+
+    def _log_download_done(self) -> None:
+        """Keeps TFDS from announcing what `build`'s callers say."""
 
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
@@ -122,15 +130,18 @@ def build(builder: SourceBuilder, *, manual_dir: Path | None = None) -> dict[str
 
     Raises:
       SourceError: the files that were given do not make up the set.
-      BuildError: the output folder cannot be written, the set did not come out whole, or it is there and was built
-        from something else.
+      BuildError: the set did not come out whole, or it is there and was built from something else.
+      OSError: the output folder cannot be written into.
     """
     folder, origin = Path(builder.data_path), builder.origin(manual_dir)
     if folder.exists():
         check_origin(folder, origin)
         return check_built(folder)
-    check_writable(folder.parent)
-    with tempfile.TemporaryDirectory(prefix="btbnet_") as downloads:  # TFDS makes it, and nothing comes into it
+    if manual_dir is not None and not manual_dir.is_dir():
+        what_to_do = f"What to do: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+        raise SourceError(f"{builder.name} has nothing to be built from", [f"{manual_dir} is no folder", what_to_do])
+    # TFDS wants a folder for downloads, and nothing comes into it.
+    with output_folder(folder.parent), tempfile.TemporaryDirectory(prefix="btbnet_") as downloads:
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
         builder.download_and_prepare(download_dir=downloads, download_config=config)
     write_origin(folder, origin)

@@ -9,7 +9,9 @@ from btbnet_jax.cli import data, detect, export, score, weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, 1 for what the user can mend, 2 for wrong arguments.
+    """Runs the command and returns its exit status.
+
+    0 is good, 1 for what the user can mend, 2 for wrong arguments, 130 for Ctrl-C.
 
     Args:
       arguments: without the name of the program; those of the process where None.
@@ -25,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
+    except KeyboardInterrupt:
+        print("btbnet: interrupted; the same command goes on, or begins again where it cannot", file=sys.stderr)
+        return 130
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"btbnet: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from btbnet_jax.builders import (
     DutBuilder,
     PairsBuilder,
@@ -14,7 +16,7 @@ from btbnet_jax.builders import (
     SourceBuilder,
     build,
 )
-from btbnet_jax.sources import dut, pairs, photographs, shi
+from btbnet_jax.sources import dut, pairs, photographs, shi, simulated
 
 _DESCRIPTION = """\
 Builds a data set for training and evaluation, once, from files that you have.
@@ -68,12 +70,12 @@ def add_command(commands: Any) -> None:
         published.set_defaults(run=_build_published, builder=builder)
 
     text = _SIMULATED.format(how_to_get=_paragraph(photographs.HOW_TO_GET))
-    simulated = _parser(sets, "simulated", "clear images with one half blurred; needs no download", text)
+    own = _parser(sets, "simulated", "clear images with one half blurred; needs no download", text)
     configs = {config.name: config.description for config in SimulatedBuilder.BUILDER_CONFIGS}
     help_on_configs = "; ".join(f"{name}: {text}" for name, text in configs.items())
-    simulated.add_argument("--config", choices=configs, default=next(iter(configs)), help=help_on_configs)
-    simulated.add_argument("--manual-dir", type=Path, help="folder of clear photographs")
-    simulated.set_defaults(run=_build_simulated)
+    own.add_argument("--config", choices=configs, default=next(iter(configs)), help=help_on_configs)
+    own.add_argument("--manual-dir", type=Path, help="folder of clear photographs")
+    own.set_defaults(run=_build_simulated)
 
     text = _PAIRS.format(how_to_get=_paragraph(pairs.HOW_TO_GET))
     own = _parser(sets, "pairs", "images and masks of your own", text)
@@ -120,11 +122,15 @@ def _build_pairs(options: argparse.Namespace) -> None:
         test_names=options.test_names,
         check_polarity=not options.no_polarity_check,
     )
-    _build(PairsBuilder(data_dir=options.data_dir, config=config), None)
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not its own
+    builder = PairsBuilder(data_dir=options.data_dir, config=config)
+    logging.set_verbosity(logging.WARNING)
+    _build(builder, None)
 
 
 def _build(builder: SourceBuilder, manual_dir: Path | None) -> None:
     known = "built before, " if Path(builder.data_path).exists() else ""
     counts = build(builder, manual_dir=manual_dir)
     numbers = ", ".join(f"{count} in {split}" for split, count in counts.items())
-    print(f"{builder.info.full_name}: {known}{numbers}, in {builder.data_path}")
+    clear = "" if builder.has_masks() else f", each of which gives {simulated.VERSIONS} examples when read"
+    print(f"{builder.info.full_name}: {known}{numbers}{clear}; in {builder.data_path}")

@@ -28,7 +28,7 @@ from btbnet_jax.images import (
 )
 from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, find_pictures, result_names
 from btbnet_jax.weights import cache_folder
-from btbnet_jax.writing import write_whole
+from btbnet_jax.writing import output_folder, write_whole
 
 _DESCRIPTION = """\
 Finds what is in focus in photographs.
@@ -86,27 +86,36 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Does as the options say; returns 1 where a picture could not be read."""
     _check(options)
-    if options.device:
-        jax.config.update("jax_platforms", {"gpu": "cuda"}.get(options.device, options.device))
+    _choose_device(options.device)
     _keep_compiled_programs()
     if options.inputs == ["-"]:
         return _pipe(options)
-    pictures, problems = find_pictures([*options.inputs, *_listed(options.list)])
+    pictures, problems, notes = find_pictures([*options.inputs, *_listed(options.list)])
+    if pictures:
+        with output_folder(options.output):
+            problems += _detect(pictures, options)
+    for line in notes + problems:
+        print(f"btbnet: {line}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _detect(pictures: list[Found], options: argparse.Namespace) -> list[str]:
+    """Works on what is not done yet; returns what went wrong, a line each."""
     detector, settings = _detector(options)
     table = Report(options.output / "report.csv", settings)
     ending = "" if options.kind == "none" else KINDS[options.kind].ending
-    work = []
+    work, problems, before = [], list[str](), 0
     for picture, name in zip(pictures, result_names(pictures, ending or "_"), strict=True):
         result = options.output / name if ending else None
-        if options.overwrite or not table.done(str(picture.path), result):
-            if result and result.exists() and not options.overwrite:
-                problems.append(f"{picture.path}: {result} is there already, of other settings: give --overwrite")
-            else:
-                work.append((picture, result))
+        if table.done(str(picture.path), result) and not options.overwrite:
+            before += 1
+        elif result and result.exists() and not options.overwrite:
+            problems.append(f"{picture.path}: {result} is there already, of other settings: give --overwrite")
+        else:
+            work.append((picture, result))
     problems += _work(work, detector, table, options)
-    files = [str(picture.path) for picture in pictures]
-    _finish(files, table, options, problems, skipped=len(pictures) - len(work))
-    return 1 if problems else 0
+    _finish(pictures, table, options, before=before)
+    return problems
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -121,6 +130,20 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--max-size is 0 or more, not {options.max_size}")
     if options.report and options.report.suffix not in (".csv", ".json"):
         raise ValueError(f"--report ends in .csv or .json, not {options.report.suffix!r}")
+
+
+def _choose_device(name: str | None) -> None:
+    """Makes JAX compute where it is asked to; raises ValueError where there is no such device."""
+    if name is None:
+        return
+    jax.config.update("jax_platforms", {"gpu": "cuda"}.get(name, name))
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"JAX finds no {name} here; leave out --device, or install JAX for it "
+            "(https://docs.jax.dev/en/latest/installation.html)"
+        ) from error
 
 
 def _detector(options: argparse.Namespace) -> tuple[Detector, str]:
@@ -242,9 +265,9 @@ def _noted(written: list[_Written], table: Report, options: argparse.Namespace) 
     return problems
 
 
-def _finish(files: list[str], table: Report, options: argparse.Namespace, problems: list[str], *, skipped: int) -> None:
+def _finish(pictures: list[Found], table: Report, options: argparse.Namespace, *, before: int) -> None:
     """Prints what was selected to standard output, and what was done to standard error; writes the report asked for."""
-    rows = [table.rows[file] for file in files if file in table.rows]
+    rows = table.found(str(picture.path) for picture in pictures)
     if options.report and options.report.suffix == ".csv":
         report.write_csv(options.report, rows, list(COLUMNS))
     elif options.report:
@@ -254,10 +277,8 @@ def _finish(files: list[str], table: Report, options: argparse.Namespace, proble
             if not row["error"] and options.select(float(row["focus"])):
                 print(row["file"])
     done = sum(not row["error"] for row in rows)
-    before = f", {skipped} of them before" if skipped else ""
-    print(f"{done} of {len(files)} pictures done{before}; {table.path}", file=sys.stderr)
-    for problem in problems:
-        print(f"btbnet: {problem}", file=sys.stderr)
+    counted = f"{done} of {len(pictures)} picture{'s' if len(pictures) > 1 else ''} done"
+    print(f"{counted}{f', {before} of them before' if before else ''}; {table.path}", file=sys.stderr)
 
 
 def _selection(text: str) -> Callable[[float], bool]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from btbnet_jax.export import DEFAULT_PLATFORMS, PLACEMENTS, PLATFORMS, save_export
 from btbnet_jax.weights import find_weights, load_weights
+from btbnet_jax.writing import output_folder
 
 _DESCRIPTION = """\
 Writes a network as StableHLO, by jax.export: a file that a program with JAX runs without this package, on images
@@ -51,9 +52,9 @@ def add_command(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     weights = load_weights(find_weights(options.weights))
-    paths = save_export(
-        options.output, weights, params=options.params, platforms=options.platforms, overwrite=options.overwrite
-    )
+    how = {"params": options.params, "platforms": options.platforms, "overwrite": options.overwrite}
+    with output_folder(options.output.parent):
+        paths = save_export(options.output, weights, **how)
     for path in paths:
         print(f"{path}: {path.stat().st_size:,} bytes")
     print(f"runs on {', '.join(options.platforms)}; {paths[1]} says how it is called")

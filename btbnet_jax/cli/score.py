@@ -1,6 +1,7 @@
 """``btbnet score``: how good the maps of any method are, by masks."""
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from btbnet_jax.evaluation import Method, count_levels, folder_examples, folder_
 from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
+from btbnet_jax.writing import output_folder
 
 _DESCRIPTION = """\
 Scores folders of maps by a folder of masks, under all protocols of this field.
@@ -65,6 +67,11 @@ def run(options: argparse.Namespace) -> None:
         )
     if is_test:
         results.check_test_log(options.test_log)
+    with output_folder(options.output) if options.output else contextlib.nullcontext():
+        _score(options, examples, is_test)
+
+
+def _score(options: argparse.Namespace, examples: Examples, is_test: bool) -> None:
     methods = _methods(options, examples)
     counts = count_levels(methods, examples, size=options.size, batch_size=4 if options.size else 1)
     if options.mask_threshold is not None:

@@ -14,6 +14,7 @@ from btbnet_jax.detect import Detector
 from btbnet_jax.initial import weights_of
 from btbnet_jax.sources import generated, simulated
 from btbnet_jax.weights import STORAGES, Weights, find_weights, load_weights, save_weights
+from btbnet_jax.writing import output_folder
 
 _DESCRIPTION = """\
 A weights file is all that `btbnet detect` needs: parameters, configuration, input normalisation, licence.
@@ -72,7 +73,7 @@ def add_command(commands: Any) -> None:
         action.set_defaults(run=run)
     summary = "make a weights file of a run, a checkpoint or another weights file"
     convert = actions.add_parser("convert", help=summary, description=_CONVERT, formatter_class=kind)
-    convert.add_argument("source", type=Path, help="run folder, checkpoint folder or weights file")
+    convert.add_argument("source", help="run folder, checkpoint folder, weights file or name of weights")
     convert.add_argument("file", type=Path, help="what to write, ends in .safetensors")
     convert.add_argument("--storage", choices=STORAGES, default="float32", help="of kernels (default: float32)")
     convert.add_argument(
@@ -98,6 +99,7 @@ def _inspect(options: argparse.Namespace) -> None:
         **{name: value for name, value in weights.config.to_json().items() if name != "normalisation"},
         "normalisation": weights.config.normalisation.to_json(),
         "trained on": trained.get("data", "unknown"),
+        "started from": trained.get("init_from") or "nothing",
         "steps": weights.summary.get("step", "unknown"),
         "validation": weights.summary.get("validation", "unknown"),
         "lost by storing": weights.summary.get(_LOSS, "nothing"),
@@ -118,8 +120,15 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     path = options.file
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a weights file ends in .safetensors, not {path.suffix!r}: {path}")
     if path.exists() and not options.overwrite:
         raise FileExistsError(f"{path} is there already: give another name, or --overwrite to replace it")
+    with output_folder(path.parent):
+        _write(options, path)
+
+
+def _write(options: argparse.Namespace, path: Path) -> None:
     weights = weights_of(options.source, licence=options.licence)._replace(storage=options.storage)
     stored = _as_stored(weights, path.name)
     lines = [f"sha256 of its parameters {stored.digest}"]

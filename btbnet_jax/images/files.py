@@ -143,7 +143,7 @@ def _blamed(label: str) -> Iterator[None]:
     except MemoryError as error:
         raise ImageError(f"{label}: takes more memory than there is") from error
     except DAMAGE as error:
-        raise ImageError(f"{label}: damaged or cut short ({error})") from error
+        raise ImageError(f"{label}: damaged or cut short ({error}); get it again, or save it anew") from error
 
 
 def _file(source: Source, stack: contextlib.ExitStack) -> tuple[str, BinaryIO | io.BytesIO]:

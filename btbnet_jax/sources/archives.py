@@ -6,7 +6,6 @@ import zlib
 from pathlib import Path
 
 from btbnet_jax.images import SUFFIXES
-from btbnet_jax.sources.checks import SourceError
 
 _TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _FOREIGN_SUFFIXES = (".rar", ".7z")
@@ -20,13 +19,12 @@ def archives_in(folder: Path) -> list[Path]:
     return [path for path in files if path.is_file() and path.name.lower().endswith(suffixes)]
 
 
-def unpack(archives: list[Path], workspace: Path) -> tuple[Path, ...]:
-    """Returns one folder for each archive, made in the workspace, with the images that the archive holds.
+def unpack(archives: list[Path], workspace: Path) -> tuple[list[Path], list[str]]:
+    """Returns one folder for each archive, made in the workspace, and a line for each that cannot be unpacked.
 
-    Raises:
-      SourceError: archives that cannot be unpacked, all of them named.
+    The folders hold the images of the archives, those of a damaged one as far as they could be read.
     """
-    folders, problems = [], []
+    folders, problems = list[Path](), list[str]()
     for number, archive in enumerate(archives):
         # The last part is the archive's name: some people's tools pack files without the folder around them.
         folder = workspace / str(number) / archive.name.split(".")[0]
@@ -36,9 +34,7 @@ def unpack(archives: list[Path], workspace: Path) -> tuple[Path, ...]:
             _unpack(archive, folder)
         except _DAMAGE as error:
             problems.append(f"{archive}: {_what_is_wrong(archive, error)}")
-    if problems:
-        raise SourceError(f"{len(problems)} of {len(archives)} archives cannot be unpacked", problems)
-    return tuple(folders)
+    return folders, problems
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -73,11 +73,12 @@ def check_pairs(pairs: Iterable[Pair], *, check_polarity: bool = True) -> list[s
         ]
     in_focus = sum(share > 0.5 for _, share, _ in checked)
     if check_polarity and len(pairs) >= _FEWEST_MASKS and in_focus > SUSPICIOUS_SHARE * len(pairs):
-        white = "in focus" if pairs[0].focus_is_white else "blurred"
+        white, other = ("in focus", "black") if pairs[0].focus_is_white else ("blurred", "white")
         return [
             f"wrong polarity suspected: with white = {white}, {in_focus} of {len(pairs)} masks "
-            "are mostly in focus, which is rare in photographs with blur; give the other polarity, or switch "
-            "this check off where it is right (--no-polarity-check when building, --nopolarity_check when evaluating)"
+            "are mostly in focus, which is rare in photographs with blur; give the other polarity "
+            f"(--focus {other}), or switch this check off where it is right (--no-polarity-check when building, "
+            "--nopolarity_check when evaluating)"
         ]
     return []
 
