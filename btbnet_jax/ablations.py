@@ -115,9 +115,10 @@ def run_ablations(
 
 
 def configured(base: TrainConfig, row: str, seed: int) -> TrainConfig:
-    """Returns the configuration of a run."""
-    data = dataclasses.replace(base.data, seed=seed)
-    return dataclasses.replace(base, network=ROWS[row](base.network), data=data, seed=seed)
+    """Returns the configuration of a run; without RRNet, FNet's map is the final one, and has no weight of its own."""
+    network, data = ROWS[row](base.network), dataclasses.replace(base.data, seed=seed)
+    loss = base.loss if network.use_rrnet else dataclasses.replace(base.loss, fnet_weight=0.0, step_weight=0.0)
+    return dataclasses.replace(base, network=network, loss=loss, data=data, seed=seed)
 
 
 def table_of(finished: Mapping[str, Mapping[str, Scores]]) -> str:

@@ -41,6 +41,13 @@ def test_all_rows_have_one_budget_and_seeds_of_their_own():
     assert {(config.seed, config.data.seed) for config in configs} == {(0, 0), (1, 1)}
 
 
+def test_the_weights_of_maps_that_a_row_has_not_are_dropped():
+    loss = dataclasses.replace(CONFIG.loss, fnet_weight=0.5, step_weight=0.25)
+    base = dataclasses.replace(CONFIG, loss=loss)
+    assert configured(base, "3S", 0).loss == configured(base, "3S without FNet", 0).loss == loss
+    assert configured(base, "3S without RRNet", 0).loss == CONFIG.loss
+
+
 @pytest.mark.usefixtures("rows_of_one_stream")
 def test_finished_runs_are_not_trained_again_and_the_table_grows(small_data: Path, tmp_path: Path):
     options: dict[str, Any] = {
