@@ -1,4 +1,4 @@
-r"""How alike the maps of two folders are, image by image: ours, say, and those that a method's authors published.
+"""How alike the maps of two folders are, image by image: ours, say, and those that a method's authors published.
 
     python evaluate.py --baselines=hifst --maps=published=MAPS --data=shi --split=test --size=0 --final --save_maps ...
     python benchmarks/agreement.py OUTPUT/maps/hifst MAPS
