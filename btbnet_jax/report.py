@@ -188,13 +188,16 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
 def print_table(rows: Sequence[Row], columns: Sequence[str], *, title: str = "") -> None:
     """Prints the same table as `markdown_table` to the terminal."""
     numeric = _numeric(rows, columns)
-    table = Table(title=title or None, title_justify="left", box=SIMPLE)
+    table = Table(box=SIMPLE)
     for name in columns:
         table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(_text(row.get(name, ""))) for name in columns))
     # What is no terminal, a file or a pipe, has no width to keep to.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 1000)
+    if title:
+        console.print(title, markup=False, highlight=False)
+    console.print(table)
 
 
 def _numeric(rows: Sequence[Row], columns: Sequence[str]) -> set[str]:
