@@ -87,8 +87,9 @@ def train(
       Stopped: the process received SIGINT or SIGTERM.
     """
     run_dir = Path(run_dir)
-    examples, validation = hold_out(Examples(data_dir, config.data.name, config.data.split), config.data.validation)
-    _refuse_test_images(config, examples)
+    split = Examples(data_dir, config.data.name, config.data.split)
+    _refuse_test_images(config, split)
+    examples, validation = hold_out(split, config.data.validation)
     mesh = make_mesh(num_devices)
     if config.data.batch_size % mesh.size:
         raise ValueError(

@@ -49,7 +49,8 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str], list[s
         elif not pictures:
             problems.append(f"{text}: no pictures in it; their names end in {', '.join(PHOTOGRAPH_SUFFIXES)}")
         if raw := sum(_raw_in(path) for path in paths):
-            notes.append(f"{text}: left out {raw} raw photographs; develop them first, and save them as TIFF or JPEG")
+            what_to_do = "develop them first, and save them as TIFF or JPEG"
+            notes.append(f"{text}: raw photographs left out, {raw} of them: {what_to_do}")
         for picture in pictures:
             found.setdefault(Path(os.path.abspath(picture.path)), picture)  # noqa: PTH100 a link is a picture of its own
     return list(found.values()), problems, notes

@@ -158,7 +158,7 @@ def test_what_was_done_before_and_what_was_refused_are_not_counted_together(dete
 def test_raw_photographs_beside_others_are_mentioned(detect, tmp_path: Path):
     (tmp_path / "album" / "b.CR2").touch()
     status, _, errors = detect("album")
-    assert (status, "album: left out 1 raw photograph" in errors) == (0, True), errors
+    assert (status, "album: raw photographs left out, 1 of them" in errors) == (0, True), errors
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(detect, tmp_path: Path):

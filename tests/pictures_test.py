@@ -17,7 +17,7 @@ def test_folders_hold_pictures_at_any_depth_and_other_files_are_left_out(tmp_pat
     touch(tmp_path, "b.JPG", "a/c.png", "a/x.png/d.tif", "notes.txt", "e", "b.CR2", "a/c.nef")
     found, problems, (note,) = find_pictures([str(tmp_path)])
     assert [str(picture.inside) for picture in found] == ["b.JPG", "a/c.png", "a/x.png/d.tif"]
-    assert (problems, "left out 2 raw photographs; develop them first" in note) == ([], True)
+    assert (problems, "raw photographs left out, 2 of them: develop" in note) == ([], True)
 
 
 def test_a_file_that_is_named_counts_whatever_it_is_called_and_only_once(
