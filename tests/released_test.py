@@ -1,5 +1,6 @@
 """The weights inside the package."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,13 @@ def test_the_small_network_is_found_without_being_named():
 def test_the_model_card_and_the_log_of_test_images_speak_of_these_weights():
     digest = load_weights(find_weights("btbnet-small")).digest
     assert digest in (ROOT / "docs" / "btbnet-small.md").read_text(encoding="utf-8")
-    looks = [row for row in (ROOT / "results" / "test_log.csv").read_text().splitlines() if digest in row]
-    assert [row.split(",")[1:3] for row in looks] == [["shi", "test"], ["dut", "test"]]  # once each
+    figures: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    with (ROOT / "results" / "test_log.csv").open(newline="") as file:
+        for look in csv.DictReader(file):
+            if look["params_sha256"] == digest:
+                figures.setdefault((look["data"], look["size"]), set()).add((look["mae"], look["adaptive"]))
+    assert set(figures) == {("shi", "320"), ("dut", "320")}
+    assert all(len(of) == 1 for of in figures.values()), "every look sees the same"
 
 
 def test_the_small_network_tells_a_blurred_half_from_a_clear_one():
