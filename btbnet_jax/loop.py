@@ -107,11 +107,13 @@ def train(
             log.say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
             shard = jax.process_index(), jax.process_count()
             batches = train_batches(examples, config.data, start=start, shard=shard)
-            step_function = make_train_step(config)
+            step_function, before = make_train_step(config), None
             for step in range(start + 1, config.steps + 1):
                 with log.waiting_for_data():
                     batch = shared(next(batches), mesh)
                 state, figures = step_function(state, batch)
+                jax.block_until_ready(before)  # no more than a step ahead of the devices: signals are soon heeded
+                before = figures
                 log.add(step, figures)
                 last, stop = step == config.steps, bool(signals)  # a later signal stops the next step
                 evaluate = last or step % schedule.evaluate_every == 0

@@ -4,14 +4,12 @@ import csv
 import glob
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from btbnet_jax.images import PHOTOGRAPH_SUFFIXES
-
-_RAW_SUFFIXES = (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw")
+from btbnet_jax.images import PHOTOGRAPH_SUFFIXES, RAW_SUFFIXES
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -63,7 +61,7 @@ def _pictures_at(path: Path) -> list[Found]:
 
 
 def _raw_in(path: Path) -> int:
-    return sum(1 for _ in _files_in(path, _RAW_SUFFIXES)) if path.is_dir() else 0
+    return sum(1 for _ in _files_in(path, RAW_SUFFIXES)) if path.is_dir() else 0
 
 
 def _files_in(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
@@ -148,6 +146,12 @@ COLUMNS: Sequence[str] = (
     "notes",
     "error",
 )
+
+
+def as_numbers(row: Mapping[str, str]) -> dict[str, str | int | float | None]:
+    """Returns a row of the report with numbers where it holds their digits, and None where it holds nothing."""
+    kinds = {**dict.fromkeys(("height", "width", "top", "left", "bottom", "right"), int), "focus": float}
+    return {name: kinds.get(name, str)(text) if text else None for name, text in row.items()}
 
 
 class Report:

@@ -50,7 +50,10 @@ def learning_rate(config: OptimiserConfig, steps: int) -> optax.Schedule:
     """
     rest = steps - config.warmup_steps
     if rest < 1:
-        raise ValueError(f"warmup_steps is less than the {steps} steps of the run, not {config.warmup_steps}")
+        raise ValueError(
+            f"warmup_steps is less than the {steps} steps of the run, not {config.warmup_steps}: "
+            "give fewer, or more steps"
+        )
     schedules = {
         "constant": optax.constant_schedule(config.learning_rate),
         "cosine": optax.cosine_decay_schedule(config.learning_rate, rest),

@@ -276,6 +276,14 @@ def test_a_folder_without_photographs_says_what_it_holds(tmp_path: Path):
         build(SimulatedBuilder(data_dir=tmp_path / "data", config="photographs"), manual_dir=tmp_path / "raw")
 
 
+def test_a_refused_build_leaves_nothing_behind(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    config = PairsConfig(name="mine", images=tmp_path / "empty", masks=tmp_path / "absent")
+    with pytest.raises(SourceError):
+        build(PairsBuilder(data_dir=tmp_path / "data", config=config))
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"cannot write into .*file/data"):

@@ -205,6 +205,23 @@ def test_a_report_is_written_where_it_is_asked_for(detect, tmp_path: Path, suffi
     assert files == ["album/b.png", "album/deep/c.png"]
 
 
+def test_a_report_in_json_has_numbers_and_one_that_cannot_be_written_is_refused_before_the_work(detect, tmp_path: Path):
+    assert detect("a.png", "--report", "found.json")[0] == 0
+    (row,) = json.loads((tmp_path / "found.json").read_text())["pictures"]
+    assert (row["height"], row["width"], row["error"], type(row["focus"])) == (20, 24, None, float)
+    (tmp_path / "file").touch()
+    status, _, errors = detect("album", "--output", "new", "--report", "file/found.csv")
+    assert (status, "cannot write into file: " in errors) == (1, True), errors
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_raw_photograph_that_is_named_is_refused_with_what_to_do(detect, tmp_path: Path):
+    Image.fromarray(noise((9, 9))).save(tmp_path / "preview.tif")
+    (tmp_path / "preview.tif").rename(tmp_path / "b.NEF")
+    status, _, errors = detect("b.NEF")
+    assert (status, "b.NEF: a raw photograph: develop it first" in errors) == (1, True), errors
+
+
 def test_a_folder_that_contains_itself_ends(detect, tmp_path: Path):
     (tmp_path / "album" / "deep" / "again").symlink_to(tmp_path / "album")
     (tmp_path / "album" / "nowhere.png").symlink_to(tmp_path / "absent.png")

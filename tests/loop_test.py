@@ -1,4 +1,3 @@
-import csv
 import dataclasses
 import fcntl
 import functools
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import script_calls
 from small_runs import CONFIG
 
 from btbnet_jax import loop
@@ -63,8 +63,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def table(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return script_calls.table(folder / f"{name}.csv")
 
 
 def steps_of(folder: Path, name: str = "training") -> list[int]:
@@ -308,8 +307,11 @@ def test_without_validation_images_there_are_no_scores_and_the_last_checkpoint_i
 
 def test_figures_between_rows_are_averaged(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fake_steps(monkeypatch, loss=[1.0, 2.0, 6.0, 3.0, 4.0, 8.0], gradient_norm=[1.0] * 6)
+    waited_for: list[Any] = []
+    monkeypatch.setattr(loop.jax, "block_until_ready", waited_for.append)
     run(tmp_path, UNVALIDATED, schedule=Schedule(log_every=3, evaluate_every=100, save_every=100))
     assert [float(row["loss"]) for row in table(tmp_path, "training")] == [3.0, 5.0]
+    assert [one and float(one["loss"]) for one in waited_for] == [None, 1, 2, 6, 3, 4]  # one step is ahead of devices
 
 
 def test_devices_that_cannot_share_a_batch_are_refused(run, tmp_path: Path):

@@ -1,7 +1,9 @@
 """What all builders share: file format, features, shards, and the checks before and after a build."""
 
+import contextlib
 import itertools
 import os
+import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -141,11 +143,25 @@ def build(builder: SourceBuilder, *, manual_dir: Path | None = None) -> dict[str
         what_to_do = f"What to do: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         raise SourceError(f"{builder.name} has nothing to be built from", [f"{manual_dir} is no folder", what_to_do])
     # TFDS wants a folder for downloads, and nothing comes into it.
-    with output_folder(folder.parent), tempfile.TemporaryDirectory(prefix="btbnet_") as downloads:
+    notes, downloads = _tfds_notes(folder), tempfile.TemporaryDirectory(prefix="btbnet_")
+    with output_folder(folder.parent), notes, downloads as download_dir:
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-        builder.download_and_prepare(download_dir=downloads, download_config=config)
+        builder.download_and_prepare(download_dir=download_dir, download_config=config)
     write_origin(folder, origin)
     return check_built(folder)
+
+
+@contextlib.contextmanager
+def _tfds_notes(folder: Path) -> Iterator[None]:
+    """Takes away, where the build within fails, the notes that TFDS makes beside the configurations of a set."""
+    notes = folder.parents[1] / ".config"
+    there = notes.exists()
+    try:
+        yield
+    except BaseException:
+        if not there:
+            shutil.rmtree(notes, ignore_errors=True)
+        raise
 
 
 def stored_image(path: Path) -> bytes:

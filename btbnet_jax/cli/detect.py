@@ -1,6 +1,7 @@
 """``btbnet detect``: what is in focus in photographs."""
 
 import argparse
+import contextlib
 import hashlib
 import json
 import operator
@@ -26,7 +27,7 @@ from btbnet_jax.images import (
     quantise,
     read_photograph,
 )
-from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, find_pictures, result_names
+from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, as_numbers, find_pictures, result_names
 from btbnet_jax.weights import cache_folder
 from btbnet_jax.writing import output_folder, write_whole
 
@@ -92,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
         return _pipe(options)
     pictures, problems, notes = find_pictures([*options.inputs, *_listed(options.list)])
     if pictures:
-        with output_folder(options.output):
+        also = output_folder(options.report.parent) if options.report else contextlib.nullcontext()
+        with output_folder(options.output), also:
             problems += _detect(pictures, options)
     for line in notes + problems:
         print(f"btbnet: {line}", file=sys.stderr)
@@ -271,7 +273,7 @@ def _finish(pictures: list[Found], table: Report, options: argparse.Namespace, *
     if options.report and options.report.suffix == ".csv":
         report.write_csv(options.report, rows, list(COLUMNS))
     elif options.report:
-        report.write_json(options.report, {"pictures": rows})
+        report.write_json(options.report, {"pictures": [as_numbers(row) for row in rows]})
     if options.select:
         for row in rows:
             if not row["error"] and options.select(float(row["focus"])):

@@ -24,6 +24,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 PHOTOGRAPH_SUFFIXES = (*SUFFIXES, ".avif", ".heic", ".heif", ".hif")
 """Of the files that `read_photograph` reads."""
 
+RAW_SUFFIXES = (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw")
+"""Of what cameras write unprocessed; many begin as TIFF files do, and hold a small preview."""
+
 MAX_PIXELS = 200_000_000
 
 # Formats that start another program (EPS) or never hold photographs stay out.  "JPEG" opens MPO as well.
@@ -181,6 +184,8 @@ def _no_file(path: Path) -> str:
         return "a symbolic link that leads nowhere"
     if path.is_dir():
         return "a folder, not a file"
+    if path.is_file() and path.suffix.lower() in RAW_SUFFIXES:
+        return "a raw photograph: develop it first, and save it as TIFF or JPEG"
     return "a pipe or a device, not a file" if path.exists() and not path.is_file() else ""
 
 

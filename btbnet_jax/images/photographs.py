@@ -68,6 +68,7 @@ def read_photograph(picture: Picture, *, max_pixels: int = MAX_PIXELS) -> Photog
         notes = (
             _frames(image),
             broken_exif,
+            "turned upright" if orientation != 1 else "",
             f"{bits} bits reduced to 8" if bits > 8 else "",
             conversion,
             "transparent pixels laid on white" if _shines_through(colours) else "",
