@@ -62,10 +62,6 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "copy")
 
 
-def table(folder: Path, name: str) -> list[dict[str, str]]:
-    return script_calls.table(folder / f"{name}.csv")
-
-
 def steps_of(folder: Path, name: str = "training") -> list[int]:
     return [int(row["step"]) for row in table(folder, name)]
 
@@ -139,8 +135,8 @@ def test_a_run_leaves_its_configuration_figures_pictures_and_checkpoints(whole: 
         "gradient_norm",
         "images_per_second",
         "share_waiting_for_data",
-    } < set(table(whole, "training")[0])
-    assert {"mae", "adaptive", "blur_at_half"} < set(table(whole, "validation")[0])
+    } < set(script_calls.table(whole / "training.csv")[0])
+    assert {"mae", "adaptive", "blur_at_half"} < set(script_calls.table(whole / "validation.csv")[0])
     assert list((whole / "events").glob("*tfevents*"))
     panels = sorted((whole / "validation").iterdir())
     assert [path.name for path in panels] == ["0000003.png", "0000006.png"]
@@ -153,7 +149,7 @@ def test_a_checkpoint_says_where_it_comes_from(whole: Path):
     assert TrainConfig.from_json(record["config"]) == CONFIG
     assert record["next_batch"] == 6
     assert {name: f"{value:.6g}" for name, value in record["validation"].items()}.items() <= (
-        table(whole, "validation")[-1].items()
+        script_calls.table(whole / "validation.csv")[-1].items()
     )
     assert {"jax", "btbnet_jax"} < set(record["versions"])
 
@@ -310,7 +306,7 @@ def test_figures_between_rows_are_averaged(run, tmp_path: Path, monkeypatch: pyt
     waited_for: list[Any] = []
     monkeypatch.setattr(loop.jax, "block_until_ready", waited_for.append)
     run(tmp_path, UNVALIDATED, schedule=Schedule(log_every=3, evaluate_every=100, save_every=100))
-    assert [float(row["loss"]) for row in table(tmp_path, "training")] == [3.0, 5.0]
+    assert [float(row["loss"]) for row in script_calls.table(tmp_path / "training.csv")] == [3.0, 5.0]
     assert [one and float(one["loss"]) for one in waited_for] == [None, 1, 2, 6, 3, 4]  # one step is ahead of devices
 
 
