@@ -63,7 +63,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def steps_of(folder: Path, name: str = "training") -> list[int]:
-    return [int(row["step"]) for row in table(folder, name)]
+    return [int(row["step"]) for row in script_calls.table(folder / f"{name}.csv")]
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -79,7 +79,7 @@ def assert_same_end(folder: Path, other: Path) -> None:
         timeless = [
             [
                 {key: row[key] for key in row if "second" not in key and "waiting" not in key}
-                for row in table(path, name)
+                for row in script_calls.table(path / f"{name}.csv")
             ]
             for path in (folder, other)
         ]
