@@ -75,6 +75,13 @@ def test_two_files_of_one_name_are_a_problem(folders: tuple[Path, Path]):
     assert "a.jpg, a.png" in problem
 
 
+def test_all_that_is_wrong_with_the_names_is_said_at_once(folders: tuple[Path, Path]):
+    twice, could_be, alone = found(folders, "a.jpg a.png b.jpg c.jpg", "a.png b_mask.png b_gt.png").problems
+    assert "a.jpg, a.png" in twice
+    assert "b.jpg could belong to b_gt, b_mask" in could_be
+    assert "1 of 3 images have no mask" in alone
+
+
 def test_an_empty_folder_is_named_with_what_it_holds(folders: tuple[Path, Path]):
     images, masks = found(folders, "readme.txt", "").problems
     assert images.endswith("photos holds 1 file (readme.txt)")

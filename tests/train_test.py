@@ -68,6 +68,7 @@ def test_a_run_needs_a_folder(train: Call):
         ("--validation=shi60", "names 60 images of Shi's set and 0 are here"),
         ("--validation=8", "leaves none to train on"),
         ("--data=shi", "no data set 'shi' is built"),
+        ("--data=sky", "what can be built is called shi, dut, simulated, pairs"),
         ("--split=valid", "no split 'valid'"),
         ("--split=train[:0]", "has no example in 'train[:0]'"),
         ("--devices=9", "there are 2 devices to train on, not 9"),

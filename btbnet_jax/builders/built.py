@@ -17,6 +17,7 @@ _EXPECTED: Mapping[str, tuple[Mapping[str, int], ...]] = {
 }
 
 
+_KINDS = ("shi", "dut", "simulated", "pairs")
 _ORIGIN = "origin.json"
 
 
@@ -78,10 +79,11 @@ def open_source(data_dir: Path | str, name: str, split: str) -> BuiltSource:
         there = sorted(
             str(path.parent.parent.relative_to(data_dir)) for path in Path(data_dir).glob("**/dataset_info.json")
         )
-        raise BuildError(
-            f"no data set {name!r} is built in {data_dir}, which has {', '.join(there) or 'none'}; build it by "
-            f"python -m btbnet_jax data {name.split('/')[0]} --data-dir {data_dir} (--help says with what)"
-        )
+        kind = name.split("/")[0]
+        how = f"build it by python -m btbnet_jax data {kind} --data-dir {data_dir} (--help says with what)"
+        if kind not in _KINDS:
+            how = f"what can be built is called {', '.join(_KINDS)}, the last two with a name after a slash"
+        raise BuildError(f"no data set {name!r} is built in {data_dir}, which has {', '.join(there) or 'none'}; {how}")
     newest = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
     splits = check_built(newest)
     for part in split.split("+"):

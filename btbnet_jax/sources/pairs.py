@@ -44,7 +44,7 @@ def find_pairs(
     if images == masks:
         findings.problems.append(f"images and masks are the same folder, {images}: give two")
     image_files, mask_files = (_files(folder, findings) for folder in (images, masks))
-    if findings.problems:
+    if not image_files or not mask_files or images == masks:
         return findings
     pairs = _matched(image_files, mask_files, focus_is_white, findings)
     _split(pairs, train_names, test_names, findings)
