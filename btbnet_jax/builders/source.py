@@ -143,10 +143,10 @@ def build(builder: SourceBuilder, *, manual_dir: Path | None = None) -> dict[str
         what_to_do = f"What to do: {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         raise SourceError(f"{builder.name} has nothing to be built from", [f"{manual_dir} is no folder", what_to_do])
     # TFDS wants a folder for downloads, and nothing comes into it.
-    notes, downloads = _tfds_notes(folder), tempfile.TemporaryDirectory(prefix="btbnet_")
-    with output_folder(folder.parent), notes, downloads as download_dir:
+    workspace = partial(tempfile.TemporaryDirectory, prefix="btbnet_")
+    with output_folder(folder.parent), _tfds_notes(folder), workspace() as downloads:
         config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-        builder.download_and_prepare(download_dir=download_dir, download_config=config)
+        builder.download_and_prepare(download_dir=downloads, download_config=config)
     write_origin(folder, origin)
     return check_built(folder)
 
