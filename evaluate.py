@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> None:
         with output_folder(Path(OUTPUT.value)):
             evaluate(Path(OUTPUT.value))
     except KeyboardInterrupt:
-        sys.exit("evaluate.py: interrupted before the end; nothing is scored")
+        sys.exit("evaluate.py: interrupted before the end")
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"evaluate.py: {error}")
 

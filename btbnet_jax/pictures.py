@@ -4,7 +4,7 @@ import csv
 import glob
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -41,12 +41,13 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str], list[s
     for text in inputs:
         matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))  # noqa: PTH207
         paths = [Path(match) for match in matches]
-        pictures = [picture for path in paths for picture in _pictures_at(path)]
+        named, at_paths = set(paths), [picture for path in paths for picture in _pictures_at(path)]
+        pictures = [one for one in at_paths if one.path in named or one.path.suffix.lower() not in RAW_SUFFIXES]
         if not paths:
             problems.append(f"{text}: there is no such file or folder")
         elif not pictures:
             problems.append(f"{text}: no pictures in it; their names end in {', '.join(PHOTOGRAPH_SUFFIXES)}")
-        if raw := sum(_raw_in(path) for path in paths):
+        if raw := len(at_paths) - len(pictures):
             what_to_do = "develop them first, and save them as TIFF or JPEG"
             notes.append(f"{text}: raw photographs left out, {raw} of them: {what_to_do}")
         for picture in pictures:
@@ -55,23 +56,20 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str], list[s
 
 
 def _pictures_at(path: Path) -> list[Found]:
+    """A file, or those in a folder that are called as pictures or raw photographs are."""
     if not path.is_dir():
         return [Found(path, Path(path.name))]
-    return [Found(file, file.relative_to(path)) for file in _files_in(path, PHOTOGRAPH_SUFFIXES)]
-
-
-def _raw_in(path: Path) -> int:
-    return sum(1 for _ in _files_in(path, RAW_SUFFIXES)) if path.is_dir() else 0
-
-
-def _files_in(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """The files of a folder, at any depth, whose names end so."""
-    seen = set()
+    pictures, seen = [], set()
     for folder, subfolders, files in os.walk(path, followlinks=True):
         here = Path(folder)
         seen.add(here.resolve())
         subfolders[:] = sorted(name for name in subfolders if (here / name).resolve() not in seen)
-        yield from (here / name for name in sorted(files) if name.lower().endswith(suffixes))
+        pictures += [
+            Found(here / name, (here / name).relative_to(path))
+            for name in sorted(files)
+            if name.lower().endswith((*PHOTOGRAPH_SUFFIXES, *RAW_SUFFIXES))
+        ]
+    return pictures
 
 
 def result_names(pictures: Sequence[Found], ending: str) -> list[Path]:

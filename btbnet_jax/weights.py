@@ -84,10 +84,7 @@ def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> No
       FileExistsError: there is a file, and it is not to be replaced.
       ValueError: another suffix, or numbers that are not finite as they would be stored.
     """
-    if path.suffix != ".safetensors":
-        raise ValueError(f"a weights file ends in .safetensors, not {path.suffix!r}: {path}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already")
+    check_new(path, overwrite=overwrite)
     arrays = {name: np.asarray(leaf, np.float32) for name, leaf in flat(weights.params).items()}
     tensors = _all_stored(arrays, weights.storage)
     if wrong := _not_finite(arrays) or _not_finite(tensors):
@@ -103,6 +100,14 @@ def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> No
     metadata["sha256"] = _sha256(tensors, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, save(tensors, metadata))
+
+
+def check_new(path: Path, *, overwrite: bool = False) -> None:
+    """Raises what `save_weights` would raise for the name of a file."""
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a weights file ends in .safetensors, not {path.suffix!r}: {path}")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already: give another name, or overwrite it (--overwrite)")
 
 
 def load_weights(path: Path) -> Weights:

@@ -118,7 +118,7 @@ def test_no_file_is_replaced_unasked(run: Path, tmp_path: Path, capsys: pytest.C
     path = tmp_path / "small.safetensors"
     path.touch()
     assert main(["weights", "convert", str(run), str(path)]) == 1
-    assert "is there already: give another name, or --overwrite" in capsys.readouterr().err
+    assert "is there already: give another name, or overwrite it (--overwrite)" in capsys.readouterr().err
     assert main(["weights", "convert", str(run), str(path), "--overwrite"]) == 0
     assert main(["weights", "convert", str(tmp_path / "absent"), str(path), "--overwrite"]) == 1
     assert "there is no run, no checkpoint and no file" in capsys.readouterr().err

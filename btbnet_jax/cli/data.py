@@ -70,12 +70,12 @@ def add_command(commands: Any) -> None:
         published.set_defaults(run=_build_published, builder=builder)
 
     text = _SIMULATED.format(how_to_get=_paragraph(photographs.HOW_TO_GET))
-    own = _parser(sets, "simulated", "clear images with one half blurred; needs no download", text)
+    made = _parser(sets, "simulated", "clear images with one half blurred; needs no download", text)
     configs = {config.name: config.description for config in SimulatedBuilder.BUILDER_CONFIGS}
     help_on_configs = "; ".join(f"{name}: {text}" for name, text in configs.items())
-    own.add_argument("--config", choices=configs, default=next(iter(configs)), help=help_on_configs)
-    own.add_argument("--manual-dir", type=Path, help="folder of clear photographs")
-    own.set_defaults(run=_build_simulated)
+    made.add_argument("--config", choices=configs, default=next(iter(configs)), help=help_on_configs)
+    made.add_argument("--manual-dir", type=Path, help="folder of clear photographs")
+    made.set_defaults(run=_build_simulated)
 
     text = _PAIRS.format(how_to_get=_paragraph(pairs.HOW_TO_GET))
     own = _parser(sets, "pairs", "images and masks of your own", text)
@@ -122,9 +122,10 @@ def _build_pairs(options: argparse.Namespace) -> None:
         test_names=options.test_names,
         check_polarity=not options.no_polarity_check,
     )
+    verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not its own
     builder = PairsBuilder(data_dir=options.data_dir, config=config)
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(verbosity)
     _build(builder, None)
 
 

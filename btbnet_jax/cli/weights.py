@@ -13,7 +13,7 @@ import numpy as np
 from btbnet_jax.detect import Detector
 from btbnet_jax.initial import weights_of
 from btbnet_jax.sources import generated, simulated
-from btbnet_jax.weights import STORAGES, Weights, find_weights, load_weights, save_weights
+from btbnet_jax.weights import STORAGES, Weights, check_new, find_weights, load_weights, save_weights
 from btbnet_jax.writing import output_folder
 
 _DESCRIPTION = """\
@@ -120,10 +120,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     path = options.file
-    if path.suffix != ".safetensors":
-        raise ValueError(f"a weights file ends in .safetensors, not {path.suffix!r}: {path}")
-    if path.exists() and not options.overwrite:
-        raise FileExistsError(f"{path} is there already: give another name, or --overwrite to replace it")
+    check_new(path, overwrite=options.overwrite)
     with output_folder(path.parent):
         _write(options, path)
 
