@@ -1,5 +1,6 @@
 """From photographs of any size to what is in focus in them."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,11 @@ from scipy import ndimage, special
 
 from btbnet_jax.buckets import Buckets
 from btbnet_jax.checkpoints import digest
+from btbnet_jax.compiler import compiler_options
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.grid import SMALLEST_TILE
 from btbnet_jax.images import Photograph, Picture, read_photograph, resize_image, resize_map
-from btbnet_jax.network import BTBNet
+from btbnet_jax.network import BTBNet, for_inference
 from btbnet_jax.tiles import tiled_logits, tiled_outputs
 from btbnet_jax.types import HostImage
 from btbnet_jax.weights import find_weights, load_weights
@@ -83,6 +85,8 @@ class Detector:
       tile: side in pixels that bounds memory: what has more than twice the pixels of a square of this side is computed
         in tiles of so many, see `tiles`.
       batch_size: photographs of one size that make one batch on a GPU, as far as they have no more pixels than that.
+      exact: compute float32 convolutions as plain sums at the highest precision, and not the fastest way, which
+        differs from them by rounding: on a CPU Winograd's, where the network is wide, on a GPU TF32.
 
     Attributes:
       programs: the compiled networks by the shape of their arrays, and whether they return all maps.
@@ -100,6 +104,7 @@ class Detector:
         training_size: int = 320,
         tile: int = 512,
         batch_size: int = 4,
+        exact: bool = False,
     ) -> None:
         if resolution not in ("training", "native") and not (isinstance(resolution, int) and resolution > 0):
             raise ValueError(f'the resolution is "training", "native" or a longest side in pixels, not {resolution!r}')
@@ -108,7 +113,9 @@ class Detector:
                 f"a batch has 1 photograph or more and a tile {SMALLEST_TILE} pixels a side or more, "
                 f"not {batch_size} and {tile}"
             )
-        self.config, self.digest, self._params = config, digest(params), jax.device_put(params)
+        self.config = dataclasses.replace(config, precision="highest") if exact else config
+        self.digest = digest(params)
+        self._convolution, self._params = for_inference(self.config, jax.device_put(params))
         self._resolution, self._training_size = resolution, training_size or 320
         self._tile, self._batch_size, self._buckets = tile, batch_size, Buckets()
         self.programs: dict[tuple[tuple[int, int], bool], Any] = {}
@@ -194,20 +201,21 @@ class Detector:
         return max(1, min(self._batch_size, _IN_ONE_PIECE * self._tile**2 // (shape[0] * shape[1])))
 
     def _by_tiles(self, image: HostImage, all_maps: bool) -> Planes:
+        options: Any = {"tile": self._tile, "convolution": self._convolution}
         if all_maps:
-            streams, fused, steps = tiled_outputs(self.config, self._params, image, tile=self._tile)
+            streams, fused, steps = tiled_outputs(self.config, self._params, image, **options)
             return np.concatenate([streams, fused[None], steps])
-        return tiled_logits(self.config, self._params, image, tile=self._tile)[None]
+        return tiled_logits(self.config, self._params, image, **options)[None]
 
     def _program(self, shape: tuple[int, int], all_maps: bool) -> Any:
         """The compiled network for arrays of one shape; made here and not by the first of several threads."""
         if (shape, all_maps) not in self.programs:
             num = self._together(shape)
             images = jax.ShapeDtypeStruct((num, *shape, 3), jnp.uint8)
-            lowered = _predict.lower(
-                self.config, self._params, images, jax.ShapeDtypeStruct((num, 2), jnp.int32), all_maps=all_maps
-            )
-            self.programs[shape, all_maps] = lowered.compile()
+            sizes = jax.ShapeDtypeStruct((num, 2), jnp.int32)
+            network = BTBNet(self.config, self._convolution)
+            lowered = _predict.lower(network, self._params, images, sizes, all_maps=all_maps)
+            self.programs[shape, all_maps] = lowered.compile(compiler_options())
         return self.programs[shape, all_maps]
 
     def _in_one_piece(
@@ -230,12 +238,12 @@ class Detector:
         return Detection(maps[-1], named, photograph.notes)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "all_maps"))
+@functools.partial(jax.jit, static_argnames=("network", "all_maps"))
 def _predict(
-    config: NetworkConfig, params: Any, images: UInt8[Array | ndarray, "b h w 3"], size: Any, *, all_maps: bool
+    network: BTBNet, params: Any, images: UInt8[Array | ndarray, "b h w 3"], size: Any, *, all_maps: bool
 ) -> Float[Array, "k b h w"]:
     """The logits of the final map, or of all maps in the order of `Detector.map_names`."""
-    outputs: Any = BTBNet(config).apply({"params": params}, jnp.asarray(images) / 255.0, size)
+    outputs: Any = network.apply({"params": params}, jnp.asarray(images) / 255.0, size)
     if not all_maps:
         return outputs.logits[None, ..., 0]
     return jnp.concatenate([outputs.streams, outputs.fused[None], outputs.steps])[..., 0]

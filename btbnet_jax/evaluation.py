@@ -18,7 +18,7 @@ from btbnet_jax.data import Batch, Examples, ordered_batches
 from btbnet_jax.histograms import LevelCounts, joint_histogram, merge, quantise
 from btbnet_jax.images import read_map, resize_image, write_png
 from btbnet_jax.maps import find_maps
-from btbnet_jax.network import BTBNet
+from btbnet_jax.network import BTBNet, Convolution, for_inference
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.sources.checks import SourceError, check_pairs
 from btbnet_jax.sources.pairs import find_masks, find_pairs
@@ -38,18 +38,26 @@ def network_method(config: NetworkConfig, params: Any, *, mesh: Mesh | None = No
       mesh: of devices that share every batch, None for the default device.
     """
 
+    convolution, prepared = for_inference(config, params)
+
     def method(batch: Batch, _: Sequence[str]) -> Maps:
         images, size = batch.image, batch.size
         if mesh is not None:
             images, size = jax.device_put((images, size), NamedSharding(mesh, PartitionSpec("data")))
-        return _predict(config, params, images, size)
+        return _predict(config, convolution, prepared, images, size)
 
     return method
 
 
-@functools.partial(jax.jit, static_argnames="config")
-def _predict(config: NetworkConfig, params: Any, images: UInt8[Array | ndarray, "b h w 3"], size: Any) -> Maps:
-    outputs: Any = BTBNet(config).apply({"params": params}, images / 255.0, size)
+@functools.partial(jax.jit, static_argnames=("config", "convolution"))
+def _predict(
+    config: NetworkConfig,
+    convolution: type[Convolution],
+    params: Any,
+    images: UInt8[Array | ndarray, "b h w 3"],
+    size: Any,
+) -> Maps:
+    outputs: Any = BTBNet(config, convolution).apply({"params": params}, images / 255.0, size)
     return outputs.focus_map
 
 

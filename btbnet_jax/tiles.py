@@ -39,6 +39,7 @@ from btbnet_jax.network.btbnet import (
     stream_name,
     zero_outside,
 )
+from btbnet_jax.network.convolution import Convolution
 from btbnet_jax.network.stream import Stream
 from btbnet_jax.resize import resize_weights, scaled_size
 from btbnet_jax.types import HostImage, Images, Maps, Valid
@@ -50,6 +51,7 @@ _FUSION_RADIUS = 4  # of FNet, and of each recurrent step
 
 Params = dict[str, Any]
 Plane = Float32[ndarray, "h w"]
+Kind = type[Convolution]
 
 
 class TiledOutputs(NamedTuple):
@@ -60,7 +62,9 @@ class TiledOutputs(NamedTuple):
     steps: Float32[ndarray, "t h w"]
 
 
-def tiled_logits(config: NetworkConfig, params: Params, image: HostImage, *, tile: int = 512) -> Plane:
+def tiled_logits(
+    config: NetworkConfig, params: Params, image: HostImage, *, tile: int = 512, convolution: Kind = Convolution
+) -> Plane:
     """Returns the logits of the final map, equal to those of the whole image at once.
 
     Args:
@@ -68,17 +72,20 @@ def tiled_logits(config: NetworkConfig, params: Params, image: HostImage, *, til
       params: its parameters.
       image: RGB of any size.
       tile: a tile has at most the pixels of a square of this side, at each stream's own scale; memory grows with it.
+      convolution: with parameters that fit it, see `network.for_inference`.
 
     Raises:
       ValueError: a tile too small to be worth its border.
     """
     result = np.empty(image.shape[:2], np.float32)
-    for part, outputs in _fused_tiles(config, params, image, tile):
+    for part, outputs in _fused_tiles(config, params, image, tile, convolution):
         result[part] = _fitting(outputs.logits[0, ..., 0], result[part].shape)
     return result
 
 
-def tiled_outputs(config: NetworkConfig, params: Params, image: HostImage, *, tile: int = 512) -> TiledOutputs:
+def tiled_outputs(
+    config: NetworkConfig, params: Params, image: HostImage, *, tile: int = 512, convolution: Kind = Convolution
+) -> TiledOutputs:
     """Returns the logits of all maps; arguments and errors as of `tiled_logits`.  It holds them all on the host."""
     height, width = image.shape[:2]
     num_steps = config.num_steps if config.use_rrnet else 0
@@ -87,7 +94,7 @@ def tiled_outputs(config: NetworkConfig, params: Params, image: HostImage, *, ti
         np.empty((height, width), np.float32),
         np.empty((num_steps, height, width), np.float32),
     )
-    for part, outputs in _fused_tiles(config, params, image, tile):
+    for part, outputs in _fused_tiles(config, params, image, tile, convolution):
         for whole, logits in zip(found, outputs, strict=True):
             place = whole[..., *part]
             place[...] = _fitting(jnp.reshape(logits, (*whole.shape[:-2], *logits.shape[-3:-1])), place.shape)
@@ -100,10 +107,10 @@ def fusion_radius(config: NetworkConfig) -> int:
 
 
 def _fused_tiles(
-    config: NetworkConfig, params: Params, image: HostImage, tile: int
+    config: NetworkConfig, params: Params, image: HostImage, tile: int, convolution: Kind
 ) -> Iterator[tuple[tuple[slice, slice], Outputs]]:
     """The part of the image that each tile covers, and the logits there."""
-    maps = [_stream_map(config, scale, stream, image, tile) for scale, stream in _streams(config, params)]
+    maps = [_stream_map(config, scale, stream, image, tile, convolution) for scale, stream in _streams(config, params)]
     fusion = {name: part for name, part in params.items() if name in ("fnet", "rrnet")}
     size = np.array(image.shape[:2], np.int32)
     grid = choose_tile(image.shape[:2], tile, fusion_radius(config))
@@ -114,7 +121,7 @@ def _fused_tiles(
             for low, first, scale in zip(maps, firsts, config.scales, strict=True)
         )
         window = _window(image, grid.corner(origin), grid.wide)
-        yield grid.part(origin), _fusion_tile(config, grid, fusion, window, lows, firsts, origin, size)
+        yield grid.part(origin), _fusion_tile(config, convolution, grid, fusion, window, lows, firsts, origin, size)
 
 
 def _streams(config: NetworkConfig, params: Params) -> list[tuple[Fraction, Params]]:
@@ -123,7 +130,7 @@ def _streams(config: NetworkConfig, params: Params) -> list[tuple[Fraction, Para
 
 
 def _stream_map(
-    config: NetworkConfig, scale: Fraction, params: Params, image: HostImage, tile: int
+    config: NetworkConfig, scale: Fraction, params: Params, image: HostImage, tile: int, convolution: Kind
 ) -> Float32[ndarray, "low_h low_w"]:
     """The logits of a stream's map, at its own scale."""
     size = np.array(image.shape[:2], np.int32)
@@ -132,14 +139,15 @@ def _stream_map(
     for origin in grid.origins(result.shape):
         first = _first(grid.corner(origin), image.shape[:2], result.shape)
         window, part = _window(image, first, _reach(grid.wide, scale)), grid.part(origin)
-        logits = _stream_tile(config, scale, grid, params, window, first, origin, size)
+        logits = _stream_tile(config, convolution, scale, grid, params, window, first, origin, size)
         result[part] = _fitting(logits, result[part].shape)
     return result
 
 
-@functools.partial(jax.jit, static_argnames=("config", "scale", "tile"))
+@functools.partial(jax.jit, static_argnames=("config", "convolution", "scale", "tile"))
 def _stream_tile(
     config: NetworkConfig,
+    convolution: Kind,
     scale: Fraction,
     tile: Tile,
     params: Params,
@@ -153,7 +161,7 @@ def _stream_tile(
     images = _Resizing(first, size, tile.corner(origin), small, tile.wide)(jnp.asarray(window)[None] / 255.0)
     valid = tile.inside(origin, small)
     images = zero_outside(normalise(images, config.normalisation), valid)
-    logits: Any = Stream(**network_parts(config)).apply({"params": params}, images, valid)
+    logits: Any = Stream(**network_parts(config, convolution)).apply({"params": params}, images, valid)
     return tile.inner(logits)[0, ..., 0].astype(jnp.float32)
 
 
@@ -161,15 +169,17 @@ class _Fusion(nn.Module):
     """FNet and RRNet as the whole network has them."""
 
     config: NetworkConfig
+    convolution: Kind
 
     @nn.compact
     def __call__(self, logits: Sequence[Maps], images: Images, valid: Valid) -> tuple[Maps, Float[Array, "t b h w 1"]]:
-        return run_fusion(self.config, network_parts(self.config), logits, images, valid)
+        return run_fusion(self.config, network_parts(self.config, self.convolution), logits, images, valid)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "tile"))
+@functools.partial(jax.jit, static_argnames=("config", "convolution", "tile"))
 def _fusion_tile(
     config: NetworkConfig,
+    convolution: Kind,
     tile: Tile,
     params: Params,
     window: UInt8[Array | ndarray, "rows columns 3"],
@@ -186,7 +196,7 @@ def _fusion_tile(
         resizing = _Resizing(first, scaled_size(jnp.asarray(size), scale), tile.corner(origin), size, tile.wide)
         logits = jnp.asarray(low)[None, ..., None]
         streams.append(resizing(logits) if scale == 1 else logits_of_blend(resizing, logits))
-    fusion: Any = _Fusion(config).apply({"params": params}, streams, images, valid)
+    fusion: Any = _Fusion(config, convolution).apply({"params": params}, streams, images, valid)
     return Outputs(*(tile.inner(logits) for logits in (jnp.stack(streams), *fusion)))
 
 

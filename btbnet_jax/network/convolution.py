@@ -1,11 +1,13 @@
 """The 3x3 convolution that every part of the network is made of."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 from btbnet_jax.types import Features, Valid
 
@@ -34,9 +36,17 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: Features, valid: Valid | None = None) -> Features:
         """Returns as many rows and columns as `x` has; `valid` is None where the images fill their arrays."""
-        shape = (3, 3, x.shape[-1], self.features)
+        kernel, bias = self.kernel_and_bias(x.shape[-1])
+        return self.convolved(x, kernel, bias, valid)
+
+    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Float[Array, " d"]]:
+        """Returns the parameters, which have the names of this module's in every kind of it."""
+        shape = (3, 3, num_inputs, self.features)
         kernel = self.param("kernel", nn.initializers.normal(he_deviation(shape)), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+    def convolved(self, x: Features, kernel: Any, bias: Float[Array, " d"], valid: Valid | None) -> Features:
+        """Returns the convolution with its bias, ReLU and zeros."""
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),
             kernel.astype(self.dtype),

@@ -1,0 +1,130 @@
+from fractions import Fraction
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.network import BTBNet, Convolution, init_params
+from btbnet_jax.network.winograd import (
+    LEAST_CHANNELS,
+    POINTS,
+    TransformedKernel,
+    WinogradConvolution,
+    fastest_convolution,
+    matrices,
+    transform_kernel,
+    transform_kernels,
+    winograd_convolution,
+)
+from tests.reference_network import convolution
+
+USUAL = tuple(map(Fraction, (0, 1, -1, 2, -2)))
+
+
+def layer(channels: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(0, np.sqrt(2 / (9 * channels[0])), (3, 3, *channels))
+    return {"kernel": kernel.astype(np.float32), "bias": rng.normal(size=channels[1]).astype(np.float32)}
+
+
+def images(*shape: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("points", [POINTS, USUAL])
+def test_four_outputs_of_six_inputs_and_three_weights_are_their_sums(points: tuple[Fraction, ...]):
+    of_outputs, of_weights, of_inputs = matrices(points)
+    rng = np.random.default_rng(0)
+    inputs, weights = rng.normal(size=6), rng.normal(size=3)
+    found = of_outputs @ ((of_weights @ weights) * (of_inputs @ inputs))
+    np.testing.assert_allclose(found, np.correlate(inputs, weights), atol=1e-13)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (4, 4), (5, 7), (50, 130)])
+def test_convolution_is_that_of_float64(shape: tuple[int, int], relu: bool):
+    x, params = images(2, *shape, 5), layer((5, 3))
+    found = winograd_convolution(jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"], relu=relu)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, [convolution(image, params, relu=relu) for image in x], atol=2e-5)
+
+
+def test_error_at_512_channels_is_what_is_said():
+    x, params = np.maximum(images(1, 20, 24, 512), 0), layer((512, 32))
+    found = winograd_convolution(jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"])
+    error = np.abs(found[0] - convolution(x[0], params, relu=False))
+    assert error.max() < 4e-5
+    assert error.max() > 1e-6  # it is another sum than the direct one
+
+
+def test_features_are_zero_outside_the_image():
+    x, params = images(1, 11, 14, 4), layer((4, 3))
+    valid = np.zeros((1, 11, 14, 1), bool)
+    valid[:, :9, :6] = True
+    found = winograd_convolution(
+        jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"], valid=jnp.asarray(valid)
+    )
+    np.testing.assert_array_equal(jnp.any(found != 0, axis=-1, keepdims=True), valid)
+
+
+def test_a_strip_does_not_change_the_others():
+    """What an image holds far below does not touch its top, to the last bit."""
+    x, params = images(1, 80, 100, 2), layer((2, 2))
+    other = x.copy()
+    other[:, 60:] += 1
+    top, same = (
+        winograd_convolution(jnp.asarray(one), transform_kernel(params["kernel"]), params["bias"])[:, :59]
+        for one in (x, other)
+    )
+    np.testing.assert_array_equal(top, same)
+
+
+def test_narrow_layers_and_small_images_take_the_direct_way():
+    width = LEAST_CHANNELS
+    for channels, size in (((width - 1, width), 64), ((width, width - 1), 64), ((width, width), 63)):
+        x, params = images(1, size, size, channels[0]), layer(channels)
+        text = [str(jax.make_jaxpr(kind(channels[1]).apply)({"params": params}, x)) for kind in KINDS]
+        assert text[0] == text[1], channels
+
+
+KINDS = (Convolution, WinogradConvolution)
+
+
+def test_wide_layers_of_large_images_take_winograds_way():
+    x, params = images(1, 64, 64, LEAST_CHANNELS), layer((LEAST_CHANNELS, LEAST_CHANNELS))
+    plain, quick = (jax.jit(kind(LEAST_CHANNELS).apply)({"params": params}, x) for kind in KINDS)
+    prepared = jax.jit(WinogradConvolution(LEAST_CHANNELS).apply)({"params": transform_kernels(params)}, x)
+    assert np.abs(plain - quick).max() > 0
+    np.testing.assert_allclose(quick, plain, atol=3e-5)
+    np.testing.assert_allclose(prepared, quick, atol=1e-6)
+
+
+def test_only_wide_kernels_are_transformed_and_once():
+    config = NetworkConfig(scales=(Fraction(1),), width=0.25, num_steps=1)
+    params = init_params(jax.random.key(0), config)
+    prepared = transform_kernels(params)
+    trunk = prepared["stream1"]["trunk"]
+    kinds = {name: isinstance(one["kernel"], TransformedKernel) for name, one in trunk.items()}
+    assert [name for name, there in kinds.items() if there] == [f"conv{n}" for n in ("4_2", "4_3", "5_1", "5_2", "5_3")]
+    x = jnp.asarray(np.random.default_rng(0).random((1, 16, 20, 3)), jnp.float32)
+    direct, winograd = (
+        jax.jit(BTBNet(config, kind).apply)({"params": ready}, x).logits
+        for kind, ready in zip(KINDS, (params, prepared), strict=True)
+    )
+    np.testing.assert_allclose(winograd, direct, atol=1e-4)
+
+
+def test_the_fastest_convolution_is_the_direct_one_where_float32_has_to_be_exact():
+    assert fastest_convolution(NetworkConfig()) is WinogradConvolution  # the tests run on a CPU
+    assert fastest_convolution(NetworkConfig(precision="highest")) is Convolution
+    assert fastest_convolution(NetworkConfig(dtype="bfloat16")) is Convolution
+
+
+def test_points_make_a_smaller_error_than_the_usual_ones():
+    """Rounding is amplified by no more than the product of the matrices' row sums; that of our points is smaller."""
+    bounds = [np.prod([np.abs(matrix).sum(1).max() for matrix in matrices(points)]) for points in (POINTS, USUAL)]
+    assert bounds[0] < bounds[1]
+    assert all(low < high for low, high in pairwise(sorted(set(map(abs, POINTS)))))
