@@ -5,9 +5,9 @@
     python benchmarks/against_pytorch.py --scales 1 --repeat 5
     python benchmarks/against_pytorch.py --task train --height 128 --breadth 128
 
-Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides take
-turns.  The table has medians, and each side's map beside that of direct float32 convolutions here.  In `--task train` it is
-the loss after the last of the same number of steps.
+Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides
+take turns.  The last column is the largest difference of its map from that of direct float32 convolutions here; with
+`--task train`, that of the loss after the same number of steps.
 """
 
 import argparse
@@ -36,7 +36,6 @@ def main() -> None:
     arguments = argparse.ArgumentParser(
         parents=[parser()], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    arguments.add_argument("--sides", default=",".join(SIDES).replace(", ", "+"), help=argparse.SUPPRESS)
     arguments.add_argument("--side", action="append", choices=SIDES, help="take these alone; may be repeated")
     arguments.add_argument("--repeat", type=int, default=3, help="turns of each side, after the first (3)")
     arguments.add_argument("--save", type=Path, help="file for the table, .md")
@@ -53,12 +52,14 @@ def main() -> None:
 
 def _write_params(options: argparse.Namespace, folder: Path) -> None:
     """The weights of both sides; in a process of its own, as this one has to leave the memory to the sides."""
-    code = (
-        "import sys, jax, numpy; from btbnet_jax.network import init_params; from btbnet_jax.weights import flat; "
-        "from btbnet_jax.config import NetworkConfig; import json; "
-        "config = NetworkConfig.from_json(json.loads(sys.argv[1])); "
-        "numpy.savez(sys.argv[2], **{k: numpy.asarray(v) for k, v in flat(init_params(jax.random.key(0), config)).items()})"
-    )
+    code = """
+import json, sys, jax, numpy
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.network import init_params
+from btbnet_jax.weights import flat
+params = init_params(jax.random.key(0), NetworkConfig.from_json(json.loads(sys.argv[1])))
+numpy.savez(sys.argv[2], **{name: numpy.asarray(leaf) for name, leaf in flat(params).items()})
+"""
     config = json.dumps(network_config(options).to_json())
     subprocess.run([sys.executable, "-c", code, config, str(folder / "params.npz")], check=True)
 

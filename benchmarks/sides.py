@@ -83,6 +83,7 @@ def network_config(options: argparse.Namespace, **others: Any) -> Any:
 def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
     import jax
 
+    from btbnet_jax.compiler import compiler_options
     from btbnet_jax.config import OptimiserConfig, TrainConfig
     from btbnet_jax.data import Batch
     from btbnet_jax.network import BTBNet, Convolution
@@ -109,7 +110,7 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
         winograd = variant == "winograd"
         network = BTBNet(config, WinogradConvolution if winograd else Convolution)
         params = transform_kernels(params) if winograd else params
-        program: Any = jax.jit(_focus_map(network), compiler_options=_compiler_options())
+        program: Any = jax.jit(_focus_map(network), compiler_options=compiler_options())
 
         def call() -> None:
             nonlocal latest
@@ -120,12 +121,6 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
 
 def _focus_map(network: Any) -> Callable[..., Any]:
     return lambda params, images: network.apply({"params": params}, images / 255.0).focus_map[..., 0]
-
-
-def _compiler_options() -> dict[str, str]:
-    from btbnet_jax.compiler import compiler_options
-
-    return compiler_options()
 
 
 def _torch_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
@@ -156,11 +151,12 @@ def _torch_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
         if optimiser is None:
             latest = torch.sigmoid(logits.float())[:, 0]
         else:
-            losses = [torch.nn.functional.binary_cross_entropy_with_logits(one, masks) for one in (logits, *streams)]
+            losses: Any = [torch.nn.functional.binary_cross_entropy_with_logits(one, masks) for one in (logits, *streams)]
             optimiser.zero_grad()
-            sum(losses).backward()
+            loss: Any = sum(losses)
+            loss.backward()
             optimiser.step()
-            latest = sum(losses).detach()
+            latest = loss.detach()
         if device == "cuda":
             torch.cuda.synchronize()
 

@@ -81,10 +81,8 @@ class _Stream(nn.Module):
                 x = functional.relu(layer(x))
             outputs.append(x)
         for down, side, block, width in zip(self._downs, self._sides, outputs[-2::-1], FEEDBACK, strict=True):
-            if width > 1:
-                x = functional.relu(down(x)) + functional.relu(side(block))
-            else:
-                x = down(x) + side(block)
+            both = down(x), side(block)
+            x = sum(map(functional.relu, both)) if width > 1 else sum(both)
         return x
 
 

@@ -37,7 +37,6 @@ def network_method(config: NetworkConfig, params: Any, *, mesh: Mesh | None = No
       params: its parameters.
       mesh: of devices that share every batch, None for the default device.
     """
-
     convolution, prepared = for_inference(config, params)
 
     def method(batch: Batch, _: Sequence[str]) -> Maps:

@@ -1,5 +1,4 @@
 from fractions import Fraction
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -127,4 +126,3 @@ def test_points_make_a_smaller_error_than_the_usual_ones():
     """Rounding is amplified by no more than the product of the matrices' row sums; that of our points is smaller."""
     bounds = [np.prod([np.abs(matrix).sum(1).max() for matrix in matrices(points)]) for points in (POINTS, USUAL)]
     assert bounds[0] < bounds[1]
-    assert all(low < high for low, high in pairwise(sorted(set(map(abs, POINTS)))))

@@ -190,7 +190,7 @@ def _strips(rows: int, tiles_in_row: int) -> tuple[int, int]:
     return strips, -(-rows // strips)
 
 
-def _strip(x: Features, kernel: TransformedKernel) -> Features:
+def _strip(x: Features, kernel: TransformedKernel) -> Float[Array, "b tall wide d"]:
     """The convolution of some rows of tiles: of 4 rows + 2 by 4 columns + 2 inputs, which overlap by 2."""
     of_outputs, _, of_inputs = matrices(POINTS)
     batch, rows, columns = x.shape[0], x.shape[1] // _OUT, x.shape[2] // _OUT
