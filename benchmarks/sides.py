@@ -151,7 +151,9 @@ def _torch_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
         if optimiser is None:
             latest = torch.sigmoid(logits.float())[:, 0]
         else:
-            losses: Any = [torch.nn.functional.binary_cross_entropy_with_logits(one, masks) for one in (logits, *streams)]
+            losses: Any = [
+                torch.nn.functional.binary_cross_entropy_with_logits(one, masks) for one in (logits, *streams)
+            ]
             optimiser.zero_grad()
             loss: Any = sum(losses)
             loss.backward()

@@ -1,0 +1,64 @@
+"""What recomputing activations saves in a training step and costs, as the compiler counts it; nothing is run.
+
+    python benchmarks/remat.py                      # the paper's network, AdamW, one image of 320 x 320
+    python benchmarks/remat.py --size 128 --width 0.25
+
+Memory is that of temporaries, arguments and results, without what the step is given and returns in the same place.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from btbnet_jax.config import NetworkConfig, TrainConfig
+from btbnet_jax.data import Batch
+from btbnet_jax.report import markdown_table, versions
+from btbnet_jax.training import init_state, make_train_step
+
+COLUMNS = ("step", "memory, GiB", "TFLOP", "compilation, s")
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=320, help="height and width (320)")
+    parser.add_argument("--width", type=float, default=1.0, help="multiplier of the channels (1)")
+    parser.add_argument("--batch", type=int, default=1, help="images at a time (1)")
+    arguments = parser.parse_args()
+    rows = []
+    for remat in (False, True):
+        network = NetworkConfig(width=arguments.width, remat=remat)
+        program, seconds = _compiled(TrainConfig(network=network), arguments.size, arguments.batch)
+        cost, name = program.cost_analysis(), "with remat" if remat else "without"
+        memory, work = (f"{value:.4g}" for value in (_memory(program) / 2**30, cost["flops"] / 1e12))
+        values = (name, memory, work, seconds)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    print(markdown_table(rows, COLUMNS))
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def _compiled(config: TrainConfig, size: int, num: int) -> tuple[Any, float]:
+    config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, kind="adamw"))
+    images, masks = (np.zeros((num, size, size, channels), np.uint8) for channels in (3, 1))
+    batch = Batch(images, masks, np.full((num, 2), size, np.int32), np.zeros(num, np.int32))
+    step: Any = make_train_step(config)
+    start = time.perf_counter()
+    return step.lower(jax.eval_shape(lambda: init_state(config)), batch).compile(), time.perf_counter() - start
+
+
+def _memory(program: Any) -> int:
+    found = program.memory_analysis()
+    sizes = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
+    return sizes - found.alias_size_in_bytes
+
+
+if __name__ == "__main__":
+    main()

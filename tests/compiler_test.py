@@ -1,0 +1,33 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from btbnet_jax.compiler import compiler_options
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "remat.py"
+
+
+def test_what_is_to_be_computed_again_is_computed_again_and_not_kept():
+    """The compiler's own count: a quarter more work, for the second forward pass, and much less memory."""
+    command = [sys.executable, str(SCRIPT), "--size=64", f"--width={1 / 16}"]
+    table = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    kept, again = ([float(cell) for cell in line.split("|")[2:4]] for line in table[2:4])
+    assert again[0] < 0.75 * kept[0]
+    assert again[1] > 1.25 * kept[1]
+
+
+def test_a_barrier_keeps_a_sum_from_being_made_again():
+    """XLA would fuse the sum into each of its users; behind a barrier it is made once, by an operation of its own."""
+
+    def function(x: jax.Array) -> list[jax.Array]:
+        total = jax.lax.optimization_barrier(x[:-1] + x[1:])
+        return [total[1:] * total[:-1], total[2:] - total[:-2]]
+
+    def fusions(options: dict[str, str | bool]) -> int:
+        program = jax.jit(function).lower(np.zeros(1000, np.float32)).compile(options)
+        return str(program.as_text()).count(" fusion(")
+
+    assert fusions(compiler_options()) > fusions({})
