@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
+from numpy import ndarray
 
 from btbnet_jax.types import Features, Valid
 
@@ -39,13 +40,13 @@ class Convolution(nn.Module):
         kernel, bias = self.kernel_and_bias(x.shape[-1])
         return self.convolved(x, kernel, bias, valid)
 
-    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Float[Array, " d"]]:
+    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Float[Array | ndarray, " d"]]:
         """Returns the parameters, which have the names of this module's in every kind of it."""
         shape = (3, 3, num_inputs, self.features)
         kernel = self.param("kernel", nn.initializers.normal(he_deviation(shape)), shape)
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
-    def convolved(self, x: Features, kernel: Any, bias: Float[Array, " d"], valid: Valid | None) -> Features:
+    def convolved(self, x: Features, kernel: Any, bias: Float[Array | ndarray, " d"], valid: Valid | None) -> Features:
         """Returns the convolution with its bias, ReLU and zeros."""
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),

@@ -61,13 +61,13 @@ class WinogradConvolution(Convolution):
     Its kernel may have been transformed already, see `transform_kernels`; it is transformed in every call otherwise.
     """
 
-    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Float[Array, " d"]]:
+    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Float[Array | ndarray, " d"]]:
         """Returns the parameters, also where the kernel is a `TransformedKernel`."""
         if isinstance(kernel := self.get_variable("params", "kernel"), TransformedKernel):
             return kernel, self.get_variable("params", "bias")
         return super().kernel_and_bias(num_inputs)
 
-    def convolved(self, x: Features, kernel: Any, bias: Float[Array, " d"], valid: Valid | None) -> Features:
+    def convolved(self, x: Features, kernel: Any, bias: Float[Array | ndarray, " d"], valid: Valid | None) -> Features:
         """Returns what `Convolution` does, but for rounding."""
         if not isinstance(kernel, TransformedKernel):
             batch, height, width, _ = x.shape

@@ -1,0 +1,31 @@
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "against_pytorch.py"
+SMALL = ("--height=12", "--breadth=20", "--width=0.0625", "--scales=1,1/2", "--repeat=1")
+
+
+def compared(*options: str) -> dict[str, list[str]]:
+    """The cells of the table by side."""
+    found = subprocess.run([sys.executable, str(SCRIPT), *SMALL, *options], check=True, capture_output=True, text=True)
+    rows = [line.strip("| ").split(" | ") for line in found.stdout.splitlines() if line.startswith("| ")][2:]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
+    saved = tmp_path / "table.md"
+    rows = compared("--side=JAX, direct", "--side=JAX, Winograd", f"--save={saved}")
+    assert [float(cells[1]) > 0 for cells in rows.values()] == [True, True]
+    assert [float(cells[-1]) for cells in rows.values()] == [0, 0]  # so narrow a network has one way only
+    assert "| JAX, direct |" in saved.read_text()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@pytest.mark.parametrize("task", ["forward", "train"])
+def test_pytorch_computes_the_same(task: str):
+    rows = compared("--side=JAX, direct", "--side=PyTorch, eager", "--side=PyTorch, channels last", f"--task={task}")
+    assert [float(cells[-1]) < 1e-4 for cells in rows.values()] == [True] * 3
