@@ -1,0 +1,92 @@
+"""Scores a trained network in every way of computing it, on images that it has not been trained on.
+
+    python benchmarks/variants.py --data-dir data
+    python benchmarks/variants.py --weights runs/paper_shi.safetensors
+
+Every way is compared with direct float32 convolutions at the highest precision: under which protocol its score differs
+most, and by how much.  "Winograd" is Winograd's way in all layers, however narrow they are.
+"""
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from btbnet_jax import evaluation, metrics
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.data import Batch, Examples, hold_out
+from btbnet_jax.network import BTBNet, Convolution, WinogradConvolution
+from btbnet_jax.network.winograd import transform_kernel, winograd_convolution
+from btbnet_jax.report import markdown_table, versions
+from btbnet_jax.weights import find_weights, load_weights, save_weights
+
+COLUMNS = ("way", "MAE", "adaptive F", "largest difference of all protocols", "of")
+REFERENCE = "float32, highest precision"
+
+
+class WinogradEverywhere(WinogradConvolution):
+    """Winograd's convolution also where the direct one is faster."""
+
+    def convolved(self, x: Any, kernel: Any, bias: Any, valid: Any) -> Any:
+        """Returns the convolution."""
+        return winograd_convolution(x, transform_kernel(kernel), bias, relu=self.relu, valid=valid)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="btbnet-small", help="file or name (btbnet-small)")
+    parser.add_argument("--data-dir", default="data", help="folder of built data sets (data)")
+    parser.add_argument("--batch", type=int, default=4)
+    arguments = parser.parse_args()
+    weights = load_weights(find_weights(arguments.weights))
+    examples = hold_out(Examples(arguments.data_dir, "shi", "train"), "shi60")[1]
+    exact = dataclasses.replace(weights.config, precision="highest")
+    methods = {
+        REFERENCE: _method(exact, Convolution, weights.params),
+        "float32": _method(weights.config, Convolution, weights.params),
+        "float32, Winograd": _method(weights.config, WinogradEverywhere, weights.params),
+        "bfloat16": _method(dataclasses.replace(weights.config, dtype="bfloat16"), Convolution, weights.params),
+        "kernels of 8 bits": _method(exact, Convolution, _in_eight_bits(weights)),
+    }
+    size = weights.training_size or 320
+    counts = evaluation.count_levels(methods, examples, size=size, batch_size=arguments.batch)
+    scores = {name: metrics.scores(one) for name, one in counts.items()}
+    rows = []
+    for name, figures in scores.items():
+        apart = {protocol: abs(value - scores[REFERENCE][protocol]) for protocol, value in figures.items()}
+        largest = max(apart, key=lambda protocol: apart[protocol])
+        values = (name, *(f"{value:.5f}" for value in (figures["mae"], figures["adaptive"], apart[largest])), largest)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    print(f"{len(examples)} validation images of Shi's set at {size} x {size}\n")
+    print(markdown_table(rows, COLUMNS))
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def _method(config: NetworkConfig, convolution: type[Convolution], params: Any) -> evaluation.Method:
+    network = BTBNet(config, convolution)
+    program: Any = jax.jit(lambda params, images, size: network.apply({"params": params}, images / 255.0, size))
+
+    def method(batch: Batch, _: Any) -> Any:
+        return program(params, jnp.asarray(batch.image), jnp.asarray(batch.size)).focus_map
+
+    return method
+
+
+def _in_eight_bits(weights: Any) -> Any:
+    """The parameters as they come back from a file of 8 bits."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "weights.safetensors")
+        save_weights(path, weights._replace(storage="int8"))
+        return load_weights(path).params
+
+
+if __name__ == "__main__":
+    main()
