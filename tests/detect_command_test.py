@@ -132,6 +132,13 @@ def test_a_result_of_other_settings_is_not_taken_for_done(detect):
     assert (status, "of other settings: give --overwrite" in errors) == (1, True), errors
 
 
+def test_exact_maps_are_a_setting_of_their_own(detect, tmp_path: Path):
+    assert detect("a.png")[0] == 0
+    assert "is there already, of other settings" in detect("a.png", "--exact")[2]
+    assert detect("a.png", "--exact", "--overwrite")[0] == 0
+    assert results(tmp_path / "focus") == ["a_focus.png", "report.csv"]
+
+
 def test_pictures_that_cannot_be_read_are_named_and_the_others_done(detect, tmp_path: Path):
     (tmp_path / "album" / "bad.jpg").write_text("<html>")
     (tmp_path / "album" / "empty.png").touch()

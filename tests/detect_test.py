@@ -15,7 +15,7 @@ from small_runs import CONFIG
 import btbnet_jax
 from btbnet_jax.detect import Box, Detection, Detector
 from btbnet_jax.images import ImageError, encode_png, resize_image, resize_map, write_png
-from btbnet_jax.network import BTBNet, init_params
+from btbnet_jax.network import BTBNet, init_params, winograd
 from btbnet_jax.weights import Weights, save_weights
 
 NETWORK = CONFIG.network  # of one stream and two recurrent steps
@@ -43,6 +43,18 @@ def test_a_photograph_has_the_networks_map_in_one_piece_padded_or_in_tiles(
 ):
     image = noise(size)
     np.testing.assert_allclose(native(image).focus_map, expected_map(params, image), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (100, 90)])
+def test_the_fastest_way_and_the_exact_one_differ_by_rounding(
+    params: Any, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(winograd, "LEAST_CHANNELS", 4)  # as if so narrow a network were wide
+    image, options = noise(size), {"resolution": "native", "tile": 64}
+    fast, exact = (Detector(params, NETWORK, exact=exact, **options)(image).focus_map for exact in (False, True))
+    np.testing.assert_allclose(fast, exact, atol=1e-5)
+    assert np.any(fast != exact)
+    np.testing.assert_allclose(exact, expected_map(params, image), atol=1e-5)
 
 
 def test_a_list_has_the_maps_of_its_photographs_one_by_one(native: Detector):
