@@ -50,9 +50,13 @@ _TILES = 400  # that are computed together: their matrices fill the cache, more 
 
 
 class TransformedKernel(struct.PyTreeNode):
-    """A 3x3 kernel as the products need it, four times as large: matrices [inputs, outputs], row by row of 6 x 6."""
+    """A 3x3 kernel as the products need it, four times as large.
 
-    matrices: tuple[Float[Array, "c d"], ...]
+    Attributes:
+      matrices: 36 of [inputs, outputs], row by row of 6 x 6; as a tree of JAX also shapes, or whatever stands for them.
+    """
+
+    matrices: tuple[Any, ...]
 
 
 class WinogradConvolution(Convolution):
