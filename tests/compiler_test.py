@@ -26,8 +26,5 @@ def test_a_barrier_keeps_a_sum_from_being_made_again():
         total = jax.lax.optimization_barrier(x[:-1] + x[1:])
         return [total[1:] * total[:-1], total[2:] - total[:-2]]
 
-    def fusions(options: dict[str, str | bool]) -> int:
-        program = jax.jit(function).lower(np.zeros(1000, np.float32)).compile(options)
-        return str(program.as_text()).count(" fusion(")
-
-    assert fusions(compiler_options()) > fusions({})
+    program = jax.jit(function).lower(np.zeros(1000, np.float32)).compile(compiler_options())
+    assert str(program.as_text()).count(" fusion(") == 3
