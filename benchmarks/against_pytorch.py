@@ -11,9 +11,11 @@ take turns.  The last column is the largest difference of its map from that of d
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -136,23 +138,13 @@ def _what(options: argparse.Namespace) -> str:
 
 
 def _machine() -> str:
-    names = [line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")]
-    found = {name: importlib.metadata.version(name) for name in ("torch",) if _installed(name)}
-    processor = f"{len(names)} × {names[0]}" if names else platform.processor()
-    return ", ".join([processor, *(f"{name} {version}" for name, version in (versions() | found).items())])
-
-
-def _cpu_lines() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    parts = [f"{len(names)} × {names[0]}" if names else platform.processor()]
+    parts += [f"{name} {version}" for name, version in versions().items()]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        parts.append(f"torch {importlib.metadata.version('torch')}")
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":

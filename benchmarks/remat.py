@@ -7,7 +7,6 @@ Memory is that of temporaries, arguments and results, without what the step is g
 """
 
 import argparse
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -46,7 +45,6 @@ def main() -> None:
 
 
 def _compiled(config: TrainConfig, size: int, num: int) -> tuple[Any, float]:
-    config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, kind="adamw"))
     images, masks = (np.zeros((num, size, size, channels), np.uint8) for channels in (3, 1))
     batch = Batch(images, masks, np.full((num, 2), size, np.int32), np.zeros(num, np.int32))
     step: Any = make_train_step(config)
