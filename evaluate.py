@@ -6,6 +6,7 @@ python evaluate.py --maps=mine=MAPS --maps=theirs=OTHER_MAPS --masks=MASKS --out
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -100,7 +101,7 @@ def evaluate(output: Path) -> None:
     methods = _methods(runs, examples, size)
     scored = methods | _baselines()
 
-    reading = {"size": size, "batch_size": BATCH_SIZE.value if size else 1, "threads": THREADS.value}
+    reading: dict[str, Any] = {"size": size, "batch_size": BATCH_SIZE.value if size else 1, "threads": THREADS.value}
     counts = count_levels(scored, examples, **reading, maps_dir=output / "maps" if SAVE_MAPS.value else None)
     counts = {label: _as_asked(one) for label, one in counts.items()}
     what = {"data": name, "split": split, "size": size, "positive": POSITIVE.value}

@@ -7,6 +7,7 @@ from absl import app, flags, logging
 
 from btbnet_jax.config import DataConfig, LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
 from btbnet_jax.loop import Schedule, Stopped, train
+from btbnet_jax.processes import together
 
 _D, _L, _N, _O, _T, _S = DataConfig(), LossConfig(), NetworkConfig(), OptimiserConfig(), TrainConfig(), Schedule()
 
@@ -14,6 +15,9 @@ RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run; a run that it h
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder that the data sets are built in.")
 RESUME = flags.DEFINE_bool("resume", True, "Continue the run in the folder; --noresume refuses a folder with a run.")
 DEVICES = flags.DEFINE_integer("devices", None, "How many devices to use; all of them by default.")
+COORDINATOR = flags.DEFINE_string("coordinator", "", 'Of several processes: HOST:PORT of the first, or "auto".')
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
+PROCESS = flags.DEFINE_integer("process", None, "Number of this process, from 0 on.")
 STEPS = flags.DEFINE_integer("steps", _T.steps, "Updates of the parameters in all.")
 SEED = flags.DEFINE_integer("seed", _T.seed, "Of the initial parameters.")
 INIT_FROM = flags.DEFINE_string(
@@ -145,14 +149,16 @@ def run_script(name: str, arguments: list[str], action: Callable[[], object]) ->
 
 def train_once() -> None:
     """Trains as the flags say."""
-    train(
-        config_from_flags(),
-        data_dir=DATA_DIR.value,
-        run_dir=RUN_DIR.value,
-        schedule=schedule_from_flags(),
-        resume=RESUME.value,
-        num_devices=DEVICES.value,
-    )
+    config, schedule = config_from_flags(), schedule_from_flags()
+    with together(COORDINATOR.value, NUM_PROCESSES.value, PROCESS.value, ends_of_all=Stopped):
+        train(
+            config,
+            data_dir=DATA_DIR.value,
+            run_dir=RUN_DIR.value,
+            schedule=schedule,
+            resume=RESUME.value,
+            num_devices=DEVICES.value,
+        )
 
 
 def main(arguments: list[str]) -> None:

@@ -27,6 +27,7 @@ from btbnet_jax.network import init_params
 from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.resize import scaled_size
 from btbnet_jax.tiles import STREAM_RADIUS, fusion_radius, tiled_logits
+from btbnet_jax.tiling import Tiling
 from btbnet_jax.weights import find_weights, load_weights
 
 COLUMNS = ("image", "tile", "seconds", "peak memory, GiB", "multiplications")
@@ -60,7 +61,7 @@ def _measured(size: Sequence[int], tile: int, *, paper: bool) -> list[str]:
     config, params = _network(paper=paper)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     start = time.perf_counter()
-    tiled_logits(config, params, image, tile=tile)
+    tiled_logits(config, params, image, Tiling(tile))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     ratio = _multiplications(config, params, size, tile) / _multiplications(config, params, size, None)

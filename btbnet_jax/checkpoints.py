@@ -17,6 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
+from btbnet_jax.processes import is_first, meet
+
 _RECORD = "record"
 
 
@@ -124,9 +126,10 @@ class Checkpoints:
             except CheckpointError as error:
                 damaged[step] = error
                 continue
-            for newer, error in damaged.items():
+            for newer, error in damaged.items() if is_first() else ():
                 kept = _set_aside(self.folder / str(newer))
                 logging.warning("%s; going on from that of step %d, and keeping this one as %s", error, step, kept.name)
+            meet("damaged checkpoints are set aside")
             self._manager.reload()
             return checkpoint
         if damaged:

@@ -1,5 +1,9 @@
 """What XLA has to be told for this network."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 
 
@@ -18,3 +22,29 @@ def compiler_options() -> dict[str, str | bool]:
         "xla_disable_hlo_passes": "cse_barrier_expander",
         "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     }
+
+
+class JitWithOptions:
+    """`jax.jit` with `compiler_options`, which depend on the backend and are looked up when it is first called.
+
+    Args:
+      function: to compile.
+      options: of `jax.jit`.
+    """
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        self._function, self._options = function, options
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Returns what the compiled function returns."""
+        return self.jitted(*arguments, **named)
+
+    @functools.cached_property
+    def jitted(self) -> Any:
+        """What `jax.jit` returned."""
+        return jax.jit(self._function, compiler_options=compiler_options() or None, **self._options)
+
+
+def jit_with_options(**options: Any) -> Callable[[Callable[..., Any]], JitWithOptions]:
+    """Returns a decorator; see `JitWithOptions`."""
+    return functools.partial(JitWithOptions, **options)

@@ -194,7 +194,7 @@ def train_batches(
         return _padded(image, mask, example, (side, side) if side else _bucket(mask.shape))
 
     dataset = grain.MapDataset.range(len(examples) * versions).seed(config.seed).shuffle().repeat()
-    dataset = dataset[process::num_processes].random_map(prepare)
+    dataset = dataset.random_map(prepare)[process::num_processes]  # in this order, all processes see what one would
     # Dropped or not, there is no remainder; but Grain cannot count the batches of 1 image otherwise.
     dataset = dataset.batch(config.batch_size // num_processes, drop_remainder=True)[start:]
     return iter(dataset.to_iter_dataset(_read_options(config.threads)))

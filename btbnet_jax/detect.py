@@ -21,6 +21,7 @@ from btbnet_jax.grid import SMALLEST_TILE
 from btbnet_jax.images import Photograph, Picture, read_photograph, resize_image, resize_map
 from btbnet_jax.network import BTBNet, for_inference
 from btbnet_jax.tiles import tiled_logits, tiled_outputs
+from btbnet_jax.tiling import Tiling, on_devices
 from btbnet_jax.types import HostImage
 from btbnet_jax.weights import find_weights, load_weights
 
@@ -83,7 +84,7 @@ class Detector:
         "native" for the photograph as it is; or the longest side in pixels, of photographs that are longer.
       training_size: height and width that it was trained at.
       tile: side in pixels that bounds memory: what has more than twice the pixels of a square of this side is computed
-        in tiles of so many, see `tiles`.
+        in tiles of so many, see `tiles`, which all GPUs of the machine share.
       batch_size: photographs of one size that make one batch on a GPU, as far as they have no more pixels than that.
       exact: compute float32 convolutions as plain sums at the highest precision, and not the fastest way, which
         differs from them by rounding: on a CPU Winograd's, where the network is wide, on a GPU TF32.
@@ -179,6 +180,16 @@ class Detector:
             found |= zip(some, planes.result(), strict=True)
         return [self._detection(found[index], photograph) for index, photograph in enumerate(photographs)]
 
+    @functools.cached_property
+    def _tiling(self) -> Tiling:
+        devices = () if jax.default_backend() == "cpu" else tuple(jax.local_devices())
+        return Tiling(self._tile, self._convolution, devices)
+
+    @functools.cached_property
+    def _copies(self) -> Any:
+        """The parameters on all devices that share tiles."""
+        return on_devices(self._params, self._tiling)
+
     def map_names(self) -> list[str]:
         """Returns what all maps are called, in the order of the network; the last is the final one."""
         steps = self.config.num_steps if self.config.use_rrnet else 0
@@ -201,11 +212,10 @@ class Detector:
         return max(1, min(self._batch_size, _IN_ONE_PIECE * self._tile**2 // (shape[0] * shape[1])))
 
     def _by_tiles(self, image: HostImage, all_maps: bool) -> Planes:
-        options: Any = {"tile": self._tile, "convolution": self._convolution}
         if all_maps:
-            streams, fused, steps = tiled_outputs(self.config, self._params, image, **options)
+            streams, fused, steps = tiled_outputs(self.config, self._copies, image, self._tiling)
             return np.concatenate([streams, fused[None], steps])
-        return tiled_logits(self.config, self._params, image, **options)[None]
+        return tiled_logits(self.config, self._copies, image, self._tiling)[None]
 
     def _program(self, shape: tuple[int, int], all_maps: bool) -> Any:
         """The compiled network for arrays of one shape; made here and not by the first of several threads."""

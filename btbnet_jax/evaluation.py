@@ -19,6 +19,7 @@ from btbnet_jax.histograms import LevelCounts, joint_histogram, merge, quantise
 from btbnet_jax.images import read_map, resize_image, write_png
 from btbnet_jax.maps import find_maps
 from btbnet_jax.network import BTBNet, Convolution, for_inference
+from btbnet_jax.processes import gathered
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.sources.checks import SourceError, check_pairs
 from btbnet_jax.sources.pairs import find_masks, find_pairs
@@ -145,6 +146,7 @@ def count_levels(
     batch_size: int = 1,
     threads: int = 2,
     maps_dir: Path | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> dict[str, LevelCounts]:
     """Returns the counts of each method over all examples, in one pass over the data.
 
@@ -152,17 +154,19 @@ def count_levels(
       methods: by name.
       examples: to score.
       size: height and width that images and masks are resized to, and scored at; 0 keeps their own.
-      batch_size: images at a time; 1 where they keep their own sizes.
+      batch_size: images at a time, over all processes; 1 for each where they keep their own sizes.
       threads: that read and decode.
       maps_dir: folder that every map is written into, as METHOD/IMAGE.png of the size that is scored; None for none.
+      shard: index of this process and number of processes, each of which scores its share and gets all counts.
     """
     counts: dict[str, list[LevelCounts]] = {name: [] for name in methods}
-    for batch in ordered_batches(examples, size=size, batch_size=batch_size, threads=threads):
-        names = _names(examples, batch)
+    for batch in ordered_batches(examples, size=size, batch_size=batch_size, threads=threads, shard=shard):
+        names, all_names = _names(examples, batch.example), _names(examples, gathered(batch.example))
         valid = valid_pixels(batch.image.shape[1:3], jnp.asarray(batch.size))
         for name, method in methods.items():
             maps = method(batch, names)
-            counts[name].append(LevelCounts.from_joint(joint_histogram(maps, jnp.asarray(batch.mask), valid), names))
+            joint = gathered(joint_histogram(maps, jnp.asarray(batch.mask), valid))
+            counts[name].append(LevelCounts.from_joint(joint, all_names))
             if maps_dir is not None:
                 _write_maps(maps_dir / name, np.asarray(quantise(maps)), batch, names)
     return {name: merge(parts) for name, parts in counts.items()}
@@ -183,7 +187,7 @@ def pictures(
     chosen, methods = examples.only(indices), list(methods)
     rows: list[list[HostImage | HostMap]] = []
     for batch in ordered_batches(chosen, size=size, batch_size=batch_size):
-        names = _names(chosen, batch)
+        names = _names(chosen, batch.example)
         grey = [batch.mask, *(np.asarray(quantise(method(batch, names))) for method in methods)]
         for image, *maps, (height, width) in zip(batch.image, *grey, batch.size, strict=True):
             if height:
@@ -198,6 +202,6 @@ def _write_maps(folder: Path, maps: UInt8[ndarray, "b h w 1"], batch: Batch, nam
             write_png(folder / f"{name}.png", one[:height, :width, 0])
 
 
-def _names(examples: Examples, batch: Batch) -> list[str]:
+def _names(examples: Examples, indices: ndarray) -> list[str]:
     """The names of the images of a batch, empty where it was filled."""
-    return [examples.name(index) if index >= 0 else "" for index in batch.example.tolist()]
+    return [examples.name(index) if index >= 0 else "" for index in indices.tolist()]

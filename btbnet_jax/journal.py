@@ -73,11 +73,12 @@ class RunLog:
       step: that it goes on from.
       num_steps: that it has in all.
       batch_size: images of a step.
+      quiet: say and write nothing, as another process does it.
     """
 
-    def __init__(self, folder: Path, *, step: int, num_steps: int, batch_size: int) -> None:
+    def __init__(self, folder: Path, *, step: int, num_steps: int, batch_size: int, quiet: bool = False) -> None:
         self._folder, self._batch_size = folder, batch_size
-        self._journal = Journal(folder, step=step)
+        self._journal = None if quiet else Journal(folder, step=step)
         self._progress = Progress(
             "{task.description}",
             BarColumn(),
@@ -85,6 +86,7 @@ class RunLog:
             "{task.fields[rate]:.2f} images/s, left",
             TimeRemainingColumn(),
             speed_estimate_period=600,
+            disable=quiet,
         )
         self._task = self._progress.add_task("training", total=num_steps, completed=step, rate=0.0)
         self._pending: dict[int, Mapping[str, jax.Array]] = {}
@@ -98,11 +100,13 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        self._journal.__exit__(kind, error, trace)
+        if self._journal is not None:
+            self._journal.__exit__(kind, error, trace)
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
-        self._progress.console.print(text, soft_wrap=True, markup=False, highlight=False)
+        if self._journal is not None:
+            self._progress.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
@@ -150,7 +154,8 @@ class RunLog:
 
     def write(self, name: str, step: int, values: Mapping[str, float]) -> None:
         """Adds a row to the journal, see `Journal.write`."""
-        self._journal.write(name, step, values)
+        if self._journal is not None:
+            self._journal.write(name, step, values)
 
     def _start_clock(self) -> None:
         self._started, self._waited = time.perf_counter(), 0.0

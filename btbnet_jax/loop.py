@@ -18,8 +18,17 @@ from btbnet_jax.config import TrainConfig, differences
 from btbnet_jax.data import Examples, hold_out, train_batches
 from btbnet_jax.initial import initial_params
 from btbnet_jax.journal import RunLog
+from btbnet_jax.processes import Ballot, is_first, meet
 from btbnet_jax.sources import shi
-from btbnet_jax.training import TrainState, init_state, make_mesh, make_train_step, replicated, shared
+from btbnet_jax.training import (
+    TrainState,
+    init_state,
+    make_mesh,
+    make_train_step,
+    on_own_devices,
+    replicated,
+    shared,
+)
 from btbnet_jax.writing import output_folder
 
 NUM_PICTURES = 6
@@ -101,13 +110,16 @@ def train(
     with output_folder(folder), _alone_in(run_dir), Checkpoints(folder) as checkpoints, _signals() as signals:
         config, state = _start(config, images, checkpoints, run_dir, mesh, resume)
         if (start := int(state.step)) == config.steps:
-            print(f"{run_dir} has had all of its {start} steps: nothing is left to do")
+            if is_first():
+                print(f"{run_dir} has had all of its {start} steps: nothing is left to do")
             return state
-        with RunLog(run_dir, step=start, num_steps=config.steps, batch_size=config.data.batch_size) as log:
+        with RunLog(
+            run_dir, step=start, num_steps=config.steps, batch_size=config.data.batch_size, quiet=not is_first()
+        ) as log:
             log.say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
             shard = jax.process_index(), jax.process_count()
             batches = train_batches(examples, config.data, start=start, shard=shard)
-            step_function, before = make_train_step(config), None
+            step_function, before, wishes_to_stop = make_train_step(config), None, Ballot(mesh)
             for step in range(start + 1, config.steps + 1):
                 with log.waiting_for_data():
                     batch = shared(next(batches), mesh)
@@ -115,7 +127,7 @@ def train(
                 jax.block_until_ready(before)  # no more than a step ahead of the devices: signals are soon heeded
                 before = figures
                 log.add(step, figures)
-                last, stop = step == config.steps, bool(signals)  # a later signal stops the next step
+                last, stop = step == config.steps, wishes_to_stop(bool(signals))  # a later signal stops the next step
                 evaluate = last or step % schedule.evaluate_every == 0
                 save = evaluate or stop or step % schedule.save_every == 0
                 if save or step % schedule.log_every == 0:
@@ -125,7 +137,7 @@ def train(
                         scores = _validate(config, state, validation, run_dir, mesh, log) if evaluate else None
                         _save(checkpoints, config, images, state, scores)
                 if stop and not last:
-                    raise Stopped(signals[0], step, run_dir)
+                    raise Stopped(signals[0] if signals else signal.SIGTERM, step, run_dir)
     return state
 
 
@@ -179,9 +191,11 @@ def _start(
         raise ValueError(
             f"{run_dir} holds checkpoints without the {path.name} that says what they are: give another one"
         )
+    meet("before a run begins")  # for each of several processes has to find that it has not begun
     config, params = initial_params(config)
     state = jax.device_put(init_state(config, params), replicated(mesh))
-    report.write_json(path, config.to_json())
+    if is_first():
+        report.write_json(path, config.to_json())
     return config, state
 
 
@@ -215,28 +229,40 @@ def _validate(
     """The scores of all protocols on the validation images, logged, and a panel of some of them."""
     if not len(examples):
         return None
-    step, size, batch_size = int(state.step), config.data.size, config.data.batch_size if config.data.size else 1
-    shares = mesh if batch_size % mesh.size == 0 else None
-    method = evaluation.network_method(config.network, state.best_params, mesh=shares)
-    reading: dict[str, Any] = {"size": size, "batch_size": batch_size, "threads": config.data.threads}
-    counts = evaluation.count_levels({"network": method}, examples, **reading)["network"]
-    scores = metrics.scores(counts)
+    step, size, num = int(state.step), config.data.size, jax.process_count()
+    own, batch_size = mesh.local_mesh, config.data.batch_size if size else num
+    shares = own if batch_size // num % own.size == 0 else None
+    method = evaluation.network_method(config.network, on_own_devices(state.best_params, mesh), mesh=shares)
+    counts = evaluation.count_levels(
+        {"network": method},
+        examples,
+        size=size,
+        batch_size=batch_size,
+        threads=config.data.threads,
+        shard=(jax.process_index(), num),
+    )
+    scores = metrics.scores(counts["network"])
     log.write("validation", step, scores)
     log.say(f"step {step}: validation adaptive F {scores['adaptive']:.4f}, MAE {scores['mae']:.4f}")
-    num = min(NUM_PICTURES, len(examples))
-    indices = [(2 * row + 1) * len(examples) // (2 * num) for row in range(num)]
-    rows = evaluation.pictures([method], examples, indices, size=size, batch_size=batch_size)
-    picture = run_dir / "validation" / f"{step:07d}.png"
-    picture.parent.mkdir(exist_ok=True)
-    names = [examples.name(index) for index in indices]
-    report.panel(picture, rows, column_titles=["image", "mask", "map"], row_titles=names)
+    if is_first():
+        _draw(run_dir / "validation" / f"{step:07d}.png", method, examples, size, batch_size // num)
     return scores
+
+
+def _draw(path: Path, method: evaluation.Method, examples: Examples, size: int, batch_size: int) -> None:
+    """A panel of some of the maps."""
+    count = min(NUM_PICTURES, len(examples))
+    indices = [(2 * row + 1) * len(examples) // (2 * count) for row in range(count)]
+    rows = evaluation.pictures([method], examples, indices, size=size, batch_size=batch_size)
+    path.parent.mkdir(exist_ok=True)
+    names = [examples.name(index) for index in indices]
+    report.panel(path, rows, column_titles=["image", "mask", "map"], row_titles=names)
 
 
 @contextmanager
 def _alone_in(run_dir: Path) -> Iterator[None]:
     """Refuses a folder that another program trains in; the lock ends with the process, however it ends."""
-    if jax.process_index():
+    if not is_first():
         yield  # the first process holds it for all of the run's
         return
     lock = run_dir / ".lock"

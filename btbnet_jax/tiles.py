@@ -13,6 +13,8 @@ things make the result that of the whole image and not one blended from tiles:
 
 The tiles of a map have one shape, which `grid.choose_tile` finds, and positions and sizes are values to the compiled
 programs: one for each stream and one for the fusion, for all images that have tiles of the same shapes.
+
+Tiles need nothing of each other: of several devices, each computes its own, row after row of them.
 """
 
 import functools
@@ -25,9 +27,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, UInt8
 from numpy import ndarray
 
+from btbnet_jax.compiler import jit_with_options
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.grid import SMALLEST_TILE, Point, Shape, Tile, choose_tile
 from btbnet_jax.network.btbnet import (
@@ -42,6 +46,7 @@ from btbnet_jax.network.btbnet import (
 from btbnet_jax.network.convolution import Convolution
 from btbnet_jax.network.stream import Stream
 from btbnet_jax.resize import resize_weights, scaled_size
+from btbnet_jax.tiling import DEFAULT, Tiling, computed, on_devices, on_each
 from btbnet_jax.types import HostImage, Images, Maps, Valid
 
 STREAM_RADIUS = 17
@@ -62,30 +67,25 @@ class TiledOutputs(NamedTuple):
     steps: Float32[ndarray, "t h w"]
 
 
-def tiled_logits(
-    config: NetworkConfig, params: Params, image: HostImage, *, tile: int = 512, convolution: Kind = Convolution
-) -> Plane:
+def tiled_logits(config: NetworkConfig, params: Params, image: HostImage, how: Tiling = DEFAULT) -> Plane:
     """Returns the logits of the final map, equal to those of the whole image at once.
 
     Args:
       config: of the network.
-      params: its parameters.
+      params: its parameters; `on_devices` puts them where they are needed once for many images.
       image: RGB of any size.
-      tile: a tile has at most the pixels of a square of this side, at each stream's own scale; memory grows with it.
-      convolution: with parameters that fit it, see `network.for_inference`.
+      how: the image is divided and computed.
 
     Raises:
       ValueError: a tile too small to be worth its border.
     """
     result = np.empty(image.shape[:2], np.float32)
-    for part, outputs in _fused_tiles(config, params, image, tile, convolution):
-        result[part] = _fitting(outputs.logits[0, ..., 0], result[part].shape)
+    for part, outputs in _fused_tiles(config, params, image, how):
+        result[part] = _fitting(outputs.logits, result[part].shape)
     return result
 
 
-def tiled_outputs(
-    config: NetworkConfig, params: Params, image: HostImage, *, tile: int = 512, convolution: Kind = Convolution
-) -> TiledOutputs:
+def tiled_outputs(config: NetworkConfig, params: Params, image: HostImage, how: Tiling = DEFAULT) -> TiledOutputs:
     """Returns the logits of all maps; arguments and errors as of `tiled_logits`.  It holds them all on the host."""
     height, width = image.shape[:2]
     num_steps = config.num_steps if config.use_rrnet else 0
@@ -94,10 +94,10 @@ def tiled_outputs(
         np.empty((height, width), np.float32),
         np.empty((num_steps, height, width), np.float32),
     )
-    for part, outputs in _fused_tiles(config, params, image, tile, convolution):
+    for part, outputs in _fused_tiles(config, params, image, how):
         for whole, logits in zip(found, outputs, strict=True):
             place = whole[..., *part]
-            place[...] = _fitting(jnp.reshape(logits, (*whole.shape[:-2], *logits.shape[-3:-1])), place.shape)
+            place[...] = _fitting(logits, place.shape)
     return found
 
 
@@ -107,21 +107,25 @@ def fusion_radius(config: NetworkConfig) -> int:
 
 
 def _fused_tiles(
-    config: NetworkConfig, params: Params, image: HostImage, tile: int, convolution: Kind
+    config: NetworkConfig, params: Params, image: HostImage, how: Tiling
 ) -> Iterator[tuple[tuple[slice, slice], Outputs]]:
     """The part of the image that each tile covers, and the logits there."""
-    maps = [_stream_map(config, scale, stream, image, tile, convolution) for scale, stream in _streams(config, params)]
+    params = on_devices(params, how)
+    maps = [_stream_map(config, scale, stream, image, how) for scale, stream in _streams(config, params)]
     fusion = {name: part for name, part in params.items() if name in ("fnet", "rrnet")}
-    size = np.array(image.shape[:2], np.int32)
-    grid = choose_tile(image.shape[:2], tile, fusion_radius(config))
-    for origin in grid.origins(image.shape[:2]):
+    grid = choose_tile(image.shape[:2], how.tile, fusion_radius(config))
+
+    def cut(origin: Point) -> Any:
         firsts = tuple(_first(grid.corner(origin), low.shape, image.shape[:2]) for low in maps)
         lows = tuple(
             _window(low, first, _reach(grid.wide, 1 / scale))
             for low, first, scale in zip(maps, firsts, config.scales, strict=True)
         )
-        window = _window(image, grid.corner(origin), grid.wide)
-        yield grid.part(origin), _fusion_tile(config, convolution, grid, fusion, window, lows, firsts, origin, size)
+        return _window(image, grid.corner(origin), grid.wide), lows, firsts, origin
+
+    program = functools.partial(_fusion_tiles, config, how.convolution, grid, how.mesh, fusion)
+    for origin, outputs in computed(program, grid, image.shape[:2], cut, image.shape[:2], how):
+        yield grid.part(origin), outputs
 
 
 def _streams(config: NetworkConfig, params: Params) -> list[tuple[Fraction, Params]]:
@@ -130,21 +134,44 @@ def _streams(config: NetworkConfig, params: Params) -> list[tuple[Fraction, Para
 
 
 def _stream_map(
-    config: NetworkConfig, scale: Fraction, params: Params, image: HostImage, tile: int, convolution: Kind
+    config: NetworkConfig, scale: Fraction, params: Params, image: HostImage, how: Tiling
 ) -> Float32[ndarray, "low_h low_w"]:
     """The logits of a stream's map, at its own scale."""
-    size = np.array(image.shape[:2], np.int32)
     result = np.empty([scaled_size(n, scale) for n in image.shape[:2]], np.float32)
-    grid = choose_tile(result.shape, tile, STREAM_RADIUS)
-    for origin in grid.origins(result.shape):
+    grid = choose_tile(result.shape, how.tile, STREAM_RADIUS)
+
+    def cut(origin: Point) -> Any:
         first = _first(grid.corner(origin), image.shape[:2], result.shape)
-        window, part = _window(image, first, _reach(grid.wide, scale)), grid.part(origin)
-        logits = _stream_tile(config, convolution, scale, grid, params, window, first, origin, size)
+        return _window(image, first, _reach(grid.wide, scale)), first, origin
+
+    program = functools.partial(_stream_tiles, config, how.convolution, scale, grid, how.mesh, params)
+    for origin, logits in computed(program, grid, result.shape, cut, image.shape[:2], how):
+        part = grid.part(origin)
         result[part] = _fitting(logits, result[part].shape)
     return result
 
 
-@functools.partial(jax.jit, static_argnames=("config", "convolution", "scale", "tile"))
+@jit_with_options(static_argnames=("config", "convolution", "scale", "tile", "mesh"))
+def _stream_tiles(
+    config: NetworkConfig,
+    convolution: Kind,
+    scale: Fraction,
+    tile: Tile,
+    mesh: Mesh,
+    params: Params,
+    cuts: Any,
+    size: Point,
+) -> Float[Array, "n tile_h tile_w"]:
+    return on_each(mesh, functools.partial(_stream_tile, config, convolution, scale, tile), params, cuts, size)
+
+
+@jit_with_options(static_argnames=("config", "convolution", "tile", "mesh"))
+def _fusion_tiles(
+    config: NetworkConfig, convolution: Kind, tile: Tile, mesh: Mesh, params: Params, cuts: Any, size: Point
+) -> Outputs:
+    return on_each(mesh, functools.partial(_fusion_tile, config, convolution, tile), params, cuts, size)
+
+
 def _stream_tile(
     config: NetworkConfig,
     convolution: Kind,
@@ -176,7 +203,6 @@ class _Fusion(nn.Module):
         return run_fusion(self.config, network_parts(self.config, self.convolution), logits, images, valid)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "convolution", "tile"))
 def _fusion_tile(
     config: NetworkConfig,
     convolution: Kind,
@@ -197,7 +223,7 @@ def _fusion_tile(
         logits = jnp.asarray(low)[None, ..., None]
         streams.append(resizing(logits) if scale == 1 else logits_of_blend(resizing, logits))
     fusion: Any = _Fusion(config, convolution).apply({"params": params}, streams, images, valid)
-    return Outputs(*(tile.inner(logits) for logits in (jnp.stack(streams), *fusion)))
+    return Outputs(*(tile.inner(logits)[..., 0, :, :, 0] for logits in (jnp.stack(streams), *fusion)))
 
 
 class _Resizing(NamedTuple):

@@ -149,6 +149,10 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
       ValueError: there are not so many.
     """
     devices = jax.devices()
+    if jax.process_count() > 1 and num_devices not in (None, len(devices)):
+        raise ValueError(
+            f"several processes use all of their {len(devices)} devices: do not name {num_devices} of them"
+        )
     if num_devices is not None and not 1 <= num_devices <= len(devices):
         there = "is 1 device" if len(devices) == 1 else f"are {len(devices)} devices"
         raise ValueError(f"there {there} to train on, not {num_devices}")
@@ -165,6 +169,17 @@ def shared(batch: Batch, mesh: Mesh) -> Batch:
     """Returns the batch on the devices, each with its share; `batch` holds this process's part of it."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch)
+
+
+def on_own_devices(tree: Any, mesh: Mesh) -> Any:
+    """Returns what is replicated over a mesh as replicated over this process's part of it; nothing is copied."""
+    sharding = replicated(mesh.local_mesh)
+
+    def own(leaf: jax.Array) -> jax.Array:
+        copies = [shard.data for shard in leaf.addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)
+
+    return jax.tree.map(own, tree)
 
 
 def _muon_axes(params: Params) -> Any:

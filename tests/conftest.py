@@ -1,6 +1,6 @@
 """Settings for all tests: on the CPU unless JAX_PLATFORMS says otherwise, and no broadcasting over ranks unasked.
 
-The CPU counts as two devices, so that what is divided among devices can be compared with what is not.
+The CPU counts as eight devices, so that what is divided among devices can be compared with what is not.
 """
 
 import gc
@@ -14,7 +14,7 @@ from small_sets import build_pairs, half_in_focus
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # also for the commands that tests start
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

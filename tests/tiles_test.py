@@ -14,6 +14,7 @@ from btbnet_jax.config import NetworkConfig, paper_scales
 from btbnet_jax.grid import Tile, choose_tile
 from btbnet_jax.network import BTBNet, Outputs
 from btbnet_jax.tiles import TiledOutputs, fusion_radius, tiled_logits, tiled_outputs
+from btbnet_jax.tiling import Tiling
 from tests.reference_network import random_params
 
 TILE, LARGEST = 32, 160
@@ -81,7 +82,7 @@ def params() -> Params:
 @pytest.mark.parametrize("size", sizes(), ids=str)
 def test_tiles_have_the_logits_of_the_whole_image(params: Params, size: tuple[int, int]):
     image = picture(*size)
-    found, expected = tiled_outputs(CONFIG, params, image, tile=TILE), whole(CONFIG, params, image)
+    found, expected = tiled_outputs(CONFIG, params, image, Tiling(TILE)), whole(CONFIG, params, image)
     assert_same(found, expected)
     if min(size) > TILE:
         assert (1 / (1 + np.exp(-expected.steps[-1]))).std() > 0.1
@@ -99,14 +100,14 @@ def test_at_least_30_of_the_sizes_span_3_by_3_tiles():
 def test_the_final_map_alone_is_that_of_all(params: Params):
     image = picture(70, 45)
     np.testing.assert_array_equal(
-        tiled_logits(CONFIG, params, image, tile=TILE), tiled_outputs(CONFIG, params, image, tile=TILE).steps[-1]
+        tiled_logits(CONFIG, params, image, Tiling(TILE)), tiled_outputs(CONFIG, params, image, Tiling(TILE)).steps[-1]
     )
 
 
 @pytest.mark.parametrize("tile", [16, 33, 200])
 def test_the_size_of_tiles_changes_nothing(params: Params, tile: int):
     image = picture(75, 90)
-    assert_same(tiled_outputs(CONFIG, params, image, tile=tile), whole(CONFIG, params, image))
+    assert_same(tiled_outputs(CONFIG, params, image, Tiling(tile)), whole(CONFIG, params, image))
 
 
 @pytest.mark.parametrize("size", [(1, 3999), (427, 1333), (1333, 3)], ids=str)
@@ -114,7 +115,7 @@ def test_large_and_narrow_images_too(params: Params, size: tuple[int, int]):
     image = picture(*size)
     outputs = jax.jit(BTBNet(CONFIG).apply)({"params": params}, jnp.asarray(image)[None] / 255.0)
     expected = TiledOutputs(*(np.asarray(logits)[..., 0].squeeze(-3) for logits in outputs))  # pyright: ignore[reportGeneralTypeIssues]
-    assert_same(tiled_outputs(CONFIG, params, image, tile=192), expected)
+    assert_same(tiled_outputs(CONFIG, params, image, Tiling(192)), expected)
 
 
 @pytest.mark.parametrize(
@@ -134,17 +135,17 @@ def test_every_kind_of_network_has_exact_tiles(changes: dict[str, Any]):
     config = dataclasses.replace(CONFIG, scales=(Fraction(1), Fraction(1, 2)))
     config = dataclasses.replace(config, **changes)
     params, image = spread(config), picture(101, 83)
-    found = tiled_outputs(config, params, image, tile=TILE)
+    found = tiled_outputs(config, params, image, Tiling(TILE))
     assert_same(found, whole(config, params, image))
     final = found.steps[-1] if len(found.steps) else found.fused
-    np.testing.assert_array_equal(tiled_logits(config, params, image, tile=TILE), final)
+    np.testing.assert_array_equal(tiled_logits(config, params, image, Tiling(TILE)), final)
 
 
 def test_a_border_that_is_not_the_images_shows(params: Params, monkeypatch: pytest.MonkeyPatch):
     image = picture(70, 70)
     expected = whole(CONFIG, params, image)
     monkeypatch.setattr(Tile, "inside", lambda tile, origin, size: jnp.ones((1, *tile.wide, 1), bool))
-    found = without_cache(tiled_outputs)(CONFIG, params, image, tile=TILE)
+    found = without_cache(tiled_outputs)(CONFIG, params, image, Tiling(TILE))
     assert np.abs(found.streams - expected.streams).max() > 1e-2
     assert np.abs(found.fused - expected.fused).max() > 1e-2
 
@@ -153,7 +154,7 @@ def without_cache(function: Any) -> Any:
     """Compiles the tiles' programs anew, before and after."""
 
     def call(*arguments: Any, **options: Any) -> Any:
-        programs: tuple[Any, ...] = (tiles._stream_tile, tiles._fusion_tile)
+        programs: tuple[Any, ...] = (tiles._stream_tiles.jitted, tiles._fusion_tiles.jitted)
         for program in programs:
             program.clear_cache()
         try:
@@ -169,21 +170,30 @@ def test_a_tile_without_the_border_that_it_draws_from_shows(params: Params, monk
     image = picture(70, 70)
     expected = whole(CONFIG, params, image)
     monkeypatch.setattr(tiles, "STREAM_RADIUS", 16)
-    found = without_cache(tiled_outputs)(CONFIG, params, image, tile=TILE)
+    found = without_cache(tiled_outputs)(CONFIG, params, image, Tiling(TILE))
     assert np.abs(found.streams - expected.streams).max() > 1e-4
 
 
 def test_one_program_for_each_stream_and_one_for_the_fusion_serve_all_sizes_with_the_same_tiles(params: Params):
-    programs: tuple[Any, ...] = (tiles._stream_tile, tiles._fusion_tile)
+    programs: tuple[Any, ...] = (tiles._stream_tiles.jitted, tiles._fusion_tiles.jitted)
 
     def compiled() -> list[int]:
         for size in ((128, 128), (125, 127), (121, 124)):
-            tiled_logits(CONFIG, params, picture(*size), tile=TILE)
+            tiled_logits(CONFIG, params, picture(*size), Tiling(TILE))
         return [program._cache_size() for program in programs]
 
     assert without_cache(compiled)() == [3, 1]
 
 
+@pytest.mark.parametrize("num", [2, 8])
+def test_devices_share_the_tiles_of_an_image(params: Params, num: int):
+    devices = tuple(jax.devices()[:num])
+    for size in ((90, 75), (20, 140), (16, 16)):  # 3 x 3 tiles, 1 x 5, and fewer than there are devices
+        image = picture(*size)
+        found = tiled_outputs(CONFIG, params, image, Tiling(TILE, devices=devices))
+        assert_same(found, tiled_outputs(CONFIG, params, image, Tiling(TILE)))
+
+
 def test_tiles_that_would_be_all_border_are_refused(params: Params):
     with pytest.raises(ValueError, match="a tile has 16 pixels a side or more, not 15"):
-        tiled_logits(CONFIG, params, picture(8, 8), tile=15)
+        tiled_logits(CONFIG, params, picture(8, 8), Tiling(15))

@@ -71,7 +71,7 @@ def test_a_run_needs_a_folder(train: Call):
         ("--data=sky", "what can be built is called shi, dut, simulated, pairs"),
         ("--split=valid", "no split 'valid'"),
         ("--split=train[:0]", "has no example in 'train[:0]'"),
-        ("--devices=9", "there are 2 devices to train on, not 9"),
+        ("--devices=9", "there are 8 devices to train on, not 9"),
         ("--init_from=absent", "there is no run, no checkpoint and no file absent, and no weights of that name: train"),
         ("--init_from=btbnet-small", "That one has --scales=1,1/2,1/4 --width=0.125 --noshare_streams --fnet --rrnet"),
         ("--split=test", "the images of a test split would be trained on"),

@@ -1,0 +1,140 @@
+"""Runs of several processes on this machine, which meet over loopback and the CPU's own collectives."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from script_calls import FLAGS, ROOT, command, ended, table
+
+from btbnet_jax.checkpoints import read
+from btbnet_jax.processes import together
+
+STEPS = 24
+SCRIPT = [
+    ROOT / "train.py",
+    *FLAGS,
+    # Images of 20 x 30 to 70 x 24 pixels in crops of 32: each process has another number of valid pixels.
+    "--optimiser=sgd",
+    "--learning_rate=0.003",
+    *("--size=0", "--crop=32", "--batch_size=4", "--validation=3"),
+    *(f"--steps={STEPS}", "--log_every=1", "--evaluate_every=12", "--save_every=4"),
+]
+
+
+def start(data: Path, folder: Path, num: int) -> list[subprocess.Popen[str]]:
+    """Starts a run's processes; one for `num` 1, by itself."""
+    script = [*SCRIPT, f"--data_dir={data}", f"--run_dir={folder}"]
+    if num == 1:
+        return [command(*script)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = (f"--coordinator=127.0.0.1:{port}", f"--num_processes={num}")
+    return [command(*script, *where, f"--process={process}") for process in range(num)]
+
+
+def train(data: Path, folder: Path, num: int) -> Path:
+    """Trains to the end, and returns the run's folder."""
+    ends = [ended(process) for process in start(data, folder, num)]
+    assert [status for status, _ in ends] == [0] * num, ends
+    return folder
+
+
+def wait_for(path: Path, processes: list[subprocess.Popen[str]]) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
+        time.sleep(0.05)
+
+
+def assert_same_parameters(run: Path, other: Path) -> None:
+    """Equal to 1e-5 after the last step, with the same figures on the way and one row for every step."""
+    trees = [read(folder / "checkpoints" / str(STEPS)).trees for folder in (run, other)]
+    for name in ("params", "average"):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), *(tree[name] for tree in trees))
+    for name, column in (("training", "loss"), ("validation", "mae")):
+        rows, expected = (table(folder / f"{name}.csv") for folder in (run, other))
+        assert [row["step"] for row in rows] == [row["step"] for row in expected]
+        figures, wanted = ([float(row[column]) for row in side] for side in (rows, expected))
+        np.testing.assert_allclose(figures, wanted, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def alone(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process on one device."""
+    return train(small_data, tmp_path_factory.mktemp("alone"), 1)
+
+
+@pytest.fixture(scope="module")
+def killed(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]], float]:
+    """A run of four whose third process was killed, how the others ended, and after how many seconds."""
+    folder = tmp_path_factory.mktemp("killed")
+    processes = start(small_data, folder, 4)
+    wait_for(folder / "checkpoints" / "20", processes)
+    victim = processes.pop(2)
+    victim.kill()
+    killed_at = time.monotonic()
+    ends = [ended(process) for process in processes]
+    seconds = time.monotonic() - killed_at
+    victim.communicate()
+    return folder, ends, seconds
+
+
+def test_two_processes_train_what_one_device_does_though_a_signal_to_one_of_them_stops_both(
+    alone: Path, small_data: Path, tmp_path: Path
+):
+    folder = tmp_path / "two"
+    processes = start(small_data, folder, 2)
+    wait_for(folder / "checkpoints" / "4", processes)
+    processes[1].send_signal(signal.SIGTERM)
+    ends = [ended(process) for process in processes]
+    assert [status for status, _ in ends] == [128 + signal.SIGTERM] * 2
+    stops = {" ".join(output.split()).partition("stopped by")[2].partition(",")[0] for _, output in ends}
+    assert len(stops) == 1
+    step = stops.pop().removeprefix(" SIGTERM after step ")
+    assert (folder / "checkpoints" / step).exists()
+    assert_same_parameters(train(small_data, folder, 2), alone)
+    assert [path.name for path in sorted((folder / "validation").iterdir())] == ["0000012.png", "0000024.png"]
+
+
+def test_the_death_of_one_process_ends_the_others_with_a_clear_message(killed):
+    _, ends, seconds = killed
+    assert seconds < 60
+    for status, output in ends:
+        assert status not in (0, None)
+        assert re.search(r"process [013] of 4 ends, and with it all others|another task died", output), output
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_a_run_of_four_goes_on_with_fewer(killed, alone: Path, small_data: Path, tmp_path: Path, num: int):
+    folder = shutil.copytree(killed[0], tmp_path / "copy")
+    assert not (folder / "checkpoints" / str(STEPS)).exists()
+    assert_same_parameters(train(small_data, folder, num), alone)
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "numbers"),
+    [("", (2, 0)), ("auto", (2, 0)), ("node0", (2, 0)), ("node0:1", (2, 2)), ("node0:1", (None, 0)), (":1", (2, 0))],
+)
+def test_settings_that_do_not_fit_are_refused(coordinator: str, numbers: tuple[int | None, int]):
+    with pytest.raises(ValueError, match="coordinator"), together(coordinator, *numbers):
+        pass
+
+
+def test_where_no_cluster_tells_of_its_processes_a_coordinator_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    for name in os.environ:
+        if name.startswith(("SLURM", "OMPI", "KUBERNETES", "TPU", "JAX_COORDINATOR")):
+            monkeypatch.delenv(name)
+    script = "from btbnet_jax.processes import together\nwith together('auto'): pass"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "ValueError: no cluster was found that tells of its processes" in result.stderr
