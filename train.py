@@ -19,6 +19,7 @@ COORDINATOR = flags.DEFINE_string("coordinator", "", 'Of several processes: HOST
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
 PROCESS = flags.DEFINE_integer("process", None, "Number of this process, from 0 on.")
 STEPS = flags.DEFINE_integer("steps", _T.steps, "Updates of the parameters in all.")
+ACCUMULATE = flags.DEFINE_integer("accumulate", _T.accumulate, "Parts of a batch, computed in the memory of one.")
 SEED = flags.DEFINE_integer("seed", _T.seed, "Of the initial parameters.")
 INIT_FROM = flags.DEFINE_string(
     "init_from", "", "Run folder, checkpoint, weights file, or VGG16 file (.pth, .safetensors, .h5)."
@@ -110,6 +111,7 @@ def config_from_flags() -> TrainConfig:
                 "ema": EMA.value,
             },
             "steps": STEPS.value,
+            "accumulate": ACCUMULATE.value,
             "seed": SEED.value,
             "init_from": INIT_FROM.value,
         }

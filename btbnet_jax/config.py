@@ -235,6 +235,8 @@ class TrainConfig(Config):
 
     Attributes:
       steps: updates of the parameters in all.
+      accumulate: how many parts of each batch are computed one after the other, in the memory of one; their gradients
+        add up to the batch's.
       seed: of the initial parameters.
       init_from: run folder, checkpoint, weights file or VGG16 file whose parameters it starts from; empty for none.
     """
@@ -244,6 +246,7 @@ class TrainConfig(Config):
     data: DataConfig = DataConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     steps: int = 1000
+    accumulate: int = 1
     seed: int = 0
     init_from: str = ""
 
@@ -251,6 +254,8 @@ class TrainConfig(Config):
         super().__post_init__()
         if self.steps < 1:
             raise ValueError(f"a run has 1 step or more, not {self.steps}")
+        if self.accumulate < 1 or self.data.batch_size % self.accumulate:
+            raise ValueError(f"a batch of {self.data.batch_size} cannot be divided into {self.accumulate} equal parts")
         weights, streams = len(self.loss.stream_weights), len(self.network.scales)
         if weights not in (1, streams):
             raise ValueError(f"{weights} stream weights for {streams} streams; give one, or one for each")

@@ -100,10 +100,10 @@ def train(
     _refuse_test_images(config, split)
     examples, validation = hold_out(split, config.data.validation)
     mesh = make_mesh(num_devices)
-    if config.data.batch_size % mesh.size:
+    if (part := config.data.batch_size // config.accumulate) % mesh.size:
         raise ValueError(
-            f"{mesh.size} devices cannot share a batch of {config.data.batch_size} images equally: give a batch size "
-            "that is a multiple of them, or use fewer devices (--devices=1)"
+            f"{mesh.size} devices cannot share a batch of {part} images equally: give a batch size that is a multiple "
+            "of them (times --accumulate), or use fewer devices (--devices=1)"
         )
     images = {"train": examples.digest(), "validation": validation.digest()}
     folder = run_dir / "checkpoints"

@@ -1,6 +1,7 @@
 """Per-pixel losses over valid pixels, and the joint loss of all maps."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,21 @@ from btbnet_jax.types import Maps, Valid
 _MARGIN = 0.01  # of the pixels of an image
 
 Loss = Callable[[Maps, Maps, Valid], Float[Array, ""]]
+
+
+class Shares(NamedTuple):
+    """What part of a batch a loss is of; with their shares, the losses of all parts add up to that of the batch.
+
+    Attributes:
+      pixels: of the batch's valid pixels.
+      images: of its images that have some.
+    """
+
+    pixels: Float[Array, ""] | float = 1.0
+    images: Float[Array, ""] | float = 1.0
+
+
+WHOLE = Shares()
 
 
 def masked_mean(values: Maps, valid: Valid) -> Float[Array, ""]:
@@ -76,7 +92,7 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "mean_squared_error":
 
 
 def joint_loss(
-    outputs: Outputs, masks: Maps, valid: Valid, *, config: LossConfig
+    outputs: Outputs, masks: Maps, valid: Valid, *, config: LossConfig, shares: Shares = WHOLE
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Returns ``l(M_final, G) + Σ_n α_n l(M_n, G)``, and its terms by name before they are weighted.
 
@@ -88,6 +104,7 @@ def joint_loss(
       masks: the truth, 0..1.
       valid: the pixels that count.
       config: the per-pixel loss and the weights.
+      shares: of the batch, where this is a part of one.
 
     Source: section 3.3 of the paper, the equation of the joint loss.
     """
@@ -101,9 +118,9 @@ def joint_loss(
     if len(outputs.steps):
         weighted += [("fused", outputs.fused, config.fnet_weight)]
         weighted += [(f"step{t}", logits, config.step_weight) for t, logits in enumerate(outputs.steps[:-1], 1)]
-    terms = {name: loss(logits, masks, valid) for name, logits, _ in weighted}
+    terms = {name: shares.pixels * loss(logits, masks, valid) for name, logits, _ in weighted}
     total = sum((weight * terms[name] for name, _, weight in weighted if weight), start=jnp.zeros(()))
     if config.overlap_weight:
-        terms["overlap"] = overlap_loss(outputs.logits, masks, valid)
+        terms["overlap"] = shares.images * overlap_loss(outputs.logits, masks, valid)
         total += config.overlap_weight * terms["overlap"]
     return total, terms

@@ -9,12 +9,12 @@ import optax
 import optax.contrib
 from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from btbnet_jax.compiler import compiler_options
 from btbnet_jax.config import OptimiserConfig, TrainConfig
 from btbnet_jax.data import Batch
-from btbnet_jax.losses import joint_loss
+from btbnet_jax.losses import WHOLE, Shares, joint_loss
 from btbnet_jax.network import BTBNet, init_params
 from btbnet_jax.resize import valid_pixels
 
@@ -32,7 +32,7 @@ class TrainState(struct.PyTreeNode):
       average: moving average of the parameters, None where none is kept.
     """
 
-    step: Int[Array, ""]
+    step: Any  # an Int[Array, ""]; JAX puts shapes and shardings here as well
     params: Params
     optimiser: optax.OptState
     average: Params | None
@@ -119,13 +119,16 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
     optimiser = make_optimiser(config.optimiser, config.steps)
     rate = learning_rate(config.optimiser, config.steps)
 
-    def loss(params: Params, batch: Batch) -> tuple[Float[Array, ""], Metrics]:
+    def loss(params: Params, batch: Batch, shares: Shares = WHOLE) -> tuple[Float[Array, ""], Metrics]:
         images, masks, size = (jnp.asarray(array) for array in (batch.image, batch.mask, batch.size))
         outputs: Any = network.apply({"params": params}, images / 255.0, size)
-        return joint_loss(outputs, masks / 255.0, valid_pixels(batch.image.shape[1:3], size), config=config.loss)
+        valid = valid_pixels(batch.image.shape[1:3], size)
+        return joint_loss(outputs, masks / 255.0, valid, config=config.loss, shares=shares)
+
+    gradient_of = _accumulated(jax.value_and_grad(loss, has_aux=True), config.accumulate)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
+        (value, terms), gradient = gradient_of(state.params, batch)
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         params: Any = optax.apply_updates(state.params, updates)
         average: Any = None
@@ -140,6 +143,33 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
     # Where nothing is computed again, what XLA does by itself is the fastest.
     options = compiler_options() if config.network.remat else None
     return jax.jit(step, donate_argnames="state", compiler_options=options)
+
+
+def _accumulated(gradient_of: Callable[..., Any], num: int) -> Callable[[Params, Batch], Any]:
+    """The gradient and loss of a batch as the sum of those of its parts, which are computed one after the other."""
+    if num == 1:
+        return gradient_of
+
+    def divided(array: Any) -> Array:
+        # Every num-th image is of one part: devices that share the batch share every part, and move nothing.
+        return jnp.asarray(array).reshape(-1, num, *array.shape[1:]).swapaxes(0, 1)
+
+    def whole(params: Params, batch: Batch) -> Any:
+        parts = jax.tree.map(divided, batch)
+        pixels = jnp.prod(parts.size, axis=-1).astype(jnp.float32)
+        counts = (jnp.sum(pixels, axis=1), jnp.sum(pixels > 0, axis=1))
+        shares = Shares(*(count / jnp.maximum(1, jnp.sum(count)) for count in counts))
+
+        def add(sums: Any, part: tuple[Batch, Shares]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, gradient_of(params, *part)), None
+
+        first = jax.tree.map(lambda leaf: leaf[0], (parts, shares))
+        zeros = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gradient_of, params, *first)
+        )
+        return jax.lax.scan(add, zeros, (parts, shares))[0]
+
+    return whole
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:

@@ -10,7 +10,7 @@ from small_runs import CONFIG
 from small_sets import half_in_focus
 
 from btbnet_jax import training
-from btbnet_jax.config import OptimiserConfig
+from btbnet_jax.config import LossConfig, OptimiserConfig
 from btbnet_jax.data import Batch
 from btbnet_jax.images import resize_image
 from btbnet_jax.network import init_params
@@ -45,6 +45,8 @@ def batch_of(sizes: list[tuple[int, int]], *, side: int = 16, padding: int = 0) 
     image = np.full((len(sizes), side, side, 3), padding, np.uint8)
     mask = np.full((len(sizes), side, side, 1), padding, np.uint8)
     for number, (height, width) in enumerate(sizes):
+        if not height:
+            continue  # one that fills a batch up
         values, truth = half_in_focus(number, (16, 16))
         image[number, :height, :width] = resize_image(values, (height, width))
         mask[number, :height, :width, 0] = resize_image(truth, (height, width))
@@ -67,13 +69,37 @@ def assert_close(tree: Any, other: Any, *, tolerance: float) -> None:
         np.testing.assert_allclose(leaf, wanted, rtol=tolerance, atol=tolerance, err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.parametrize("devices", [2, 8])
-def test_devices_do_what_one_does_however_the_valid_pixels_are_divided(step, params: Any, devices: int):
-    batch = batch_of([(16, 16), (5, 7)] + [(16, 16), (1, 1), (9, 12)] * 2 * (devices == 8))
-    (one, one_metrics), (many, many_metrics) = (run(step, params, batch, devices=num) for num in (1, devices))
-    assert {len(leaf.devices()) for leaf in jax.tree.leaves(many.params)} == {devices}
+def test_eight_devices_do_what_one_does_however_the_valid_pixels_are_divided(step, params: Any):
+    batch = batch_of([(16, 16), (5, 7), (16, 16), (1, 1), (9, 12), (2, 16), (16, 16), (0, 0)])
+    (one, one_metrics), (many, many_metrics) = (run(step, params, batch, devices=num) for num in (1, 8))
+    assert {len(leaf.devices()) for leaf in jax.tree.leaves(many.params)} == {8}
     assert_close(many_metrics, one_metrics, tolerance=1e-5)
     assert_close(many.optimiser, one.optimiser, tolerance=1e-5)
+
+
+def test_the_gradient_of_a_batch_is_the_sum_of_those_of_its_parts_which_devices_share(params: Any):
+    data = dataclasses.replace(CONFIG.data, batch_size=4)
+    config = dataclasses.replace(CONFIG, loss=LossConfig(overlap_weight=0.5), data=data)
+    batch = batch_of([(16, 16), (5, 7), (9, 12), (0, 0)])
+    whole, whole_metrics = run(make_train_step(config), params, batch)
+    parts = make_train_step(dataclasses.replace(config, accumulate=2))
+    summed, metrics = run(parts, params, batch, devices=2)
+    assert whole_metrics[0]["loss/overlap"] > 0.1
+    assert_close(metrics, whole_metrics, tolerance=1e-5)
+    assert_close(summed.optimiser, whole.optimiser, tolerance=1e-5)
+
+
+def test_parts_of_a_batch_are_computed_in_the_memory_of_one():
+    def memory(batch_size: int, accumulate: int) -> int:
+        data = dataclasses.replace(CONFIG.data, batch_size=batch_size)
+        config = dataclasses.replace(CONFIG, data=data, accumulate=accumulate)
+        state = jax.eval_shape(lambda: init_state(config))
+        step: Any = make_train_step(config)
+        return (
+            step.lower(state, batch_of([(64, 64)] * batch_size, side=64)).compile().memory_analysis().temp_size_in_bytes
+        )
+
+    assert memory(8, 8) < 0.4 * memory(8, 1)
 
 
 def test_the_loss_is_the_mean_over_all_valid_pixels_of_the_batch(step, params: Any):
