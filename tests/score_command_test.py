@@ -90,6 +90,12 @@ def test_what_cannot_be_scored_is_said(score: Score, arguments: list[str], words
     assert words in errors
 
 
+def test_folders_of_maps_are_looked_for_before_masks_are_read(score: Score, tmp_path: Path):
+    (tmp_path / "masks" / "a.png").write_bytes(b"damaged")
+    status, _, errors = score("good", "absent", "--masks", "masks")
+    assert (status, "no maps in absent" in errors, "a.png" in errors) == (1, True, False)
+
+
 def test_test_images_are_scored_only_for_the_last_figure_and_logged(score: Score, tmp_path: Path):
     for folder, name in (("masks", "a.png"), ("good", "a_focus.png")):
         path = tmp_path / folder / name

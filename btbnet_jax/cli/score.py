@@ -9,6 +9,7 @@ from btbnet_jax import metrics, results
 from btbnet_jax.data import Examples
 from btbnet_jax.evaluation import Method, count_levels, folder_examples, folder_method
 from btbnet_jax.histograms import LevelCounts
+from btbnet_jax.maps import check_folder
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
 from btbnet_jax.writing import output_folder
@@ -57,6 +58,7 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Scores the maps, and prints their table."""
     _check(options)
+    folders = _folders(options)
     check = not options.no_polarity_check
     examples = folder_examples(options.masks, focus_is_white=options.focus == "white", check_polarity=check)
     is_test = not set(shi.TEST).isdisjoint(examples.name(index) for index in range(len(examples)))
@@ -68,11 +70,11 @@ def run(options: argparse.Namespace) -> None:
     if is_test:
         results.check_test_log(options.test_log)
     with output_folder(options.output) if options.output else contextlib.nullcontext():
-        _score(options, examples, is_test)
+        _score(options, folders, examples, is_test)
 
 
-def _score(options: argparse.Namespace, examples: Examples, is_test: bool) -> None:
-    methods = _methods(options, examples)
+def _score(options: argparse.Namespace, folders: dict[str, Path], examples: Examples, is_test: bool) -> None:
+    methods = _methods(options, folders, examples)
     counts = count_levels(methods, examples, size=options.size, batch_size=4 if options.size else 1)
     if options.mask_threshold is not None:
         counts = {name: one.binarise_masks(options.mask_threshold) for name, one in counts.items()}
@@ -96,17 +98,26 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--mask-threshold is from 0 to 1, not {options.mask_threshold}")
 
 
-def _methods(options: argparse.Namespace, examples: Examples) -> dict[str, Method]:
-    methods: dict[str, Method] = {}
-    sizes = examples.image_sizes()
+def _folders(options: argparse.Namespace) -> dict[str, Path]:
+    """The folders of maps by their names."""
+    folders: dict[str, Path] = {}
     for entry in options.maps:
         label, has_name, folder = entry.rpartition("=")
         label = label if has_name else Path(folder).name
-        if not label or label in methods:
+        if not label or label in folders:
             raise ValueError(f"{entry}: give NAME=FOLDER, with a name that no other folder has")
+        check_folder(Path(folder))
+        folders[label] = Path(folder)
+    return folders
+
+
+def _methods(options: argparse.Namespace, folders: dict[str, Path], examples: Examples) -> dict[str, Method]:
+    methods: dict[str, Method] = {}
+    sizes = examples.image_sizes()
+    for label, folder in folders.items():
         white = options.maps_focus == "white"
         methods[label], others = folder_method(
-            Path(folder), sizes, size=options.size, resize=options.resize_maps, focus_is_white=white
+            folder, sizes, size=options.size, resize=options.resize_maps, focus_is_white=white
         )
         if others:
             print(f"{folder}: left out are {len(others)} files of no mask, such as {', '.join(others[:5])}")
