@@ -52,7 +52,10 @@ IMAGES = flags.DEFINE_string("images", None, "Folder of their images, for what n
 FOCUS = flags.DEFINE_enum("focus", "white", ["white", "black"], "What is in focus in --masks.")
 POLARITY = flags.DEFINE_bool("polarity_check", True, "Refuse --masks that are nearly all mostly in focus.")
 SIZE = flags.DEFINE_integer(
-    "size", None, "Images are resized to, and scored at; 0 for their own; the run's if unset.", lower_bound=0
+    "size",
+    None,
+    "Images are resized to, and scored at; 0 for their own; unset, the run's, or 320 without a run.",
+    lower_bound=0,
 )
 MASK_THRESHOLD = flags.DEFINE_float(
     "mask_threshold", None, "Of masks in 0..1, to make them black and white for all protocols alike.", 0, 1
@@ -125,7 +128,7 @@ def evaluate(output: Path) -> None:
         "flags": {flag.name: flag.value for flag in _FLAGS},
     }
     title = f"{name}, {split}, {len(examples)} images at {f'{size} × {size}' if size else 'their own sizes'}"
-    measures = None if MASKS.value and not IMAGES.value else difficulty(examples, **reading)
+    measures = difficulty(examples, **reading) if examples.has_images else None
     subject = next(iter(methods))
     rows = results.write_results(output, counts, subject=subject, title=title, details=details, measures=measures)
     results.write_panels(output, counts, methods, examples, size=size)
