@@ -68,5 +68,5 @@ def _wrong_size(path: Path, size: Size, *, scored_at: int, resize: bool) -> str:
     at = f", and {scored_at} × {scored_at} are scored" if scored_at else ""
     return (
         f"{path.name} has {found[0]} × {found[1]} pixels; its image has {size[0]} × {size[1]}{at}: "
-        "save it at one of these sizes, or allow it to be resized"
+        "save it at one of these sizes, or have it resized (evaluate.py --resize_maps, btbnet score --resize-maps)"
     )
