@@ -5,6 +5,7 @@ python evaluate.py --maps=mine=MAPS --maps=theirs=OTHER_MAPS --masks=MASKS --out
 """
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from absl import app, flags, logging
 
 from btbnet_jax import metrics, results
 from btbnet_jax.baselines import BASELINES, CLASSICAL
+from btbnet_jax.builders import SplitError, find_built
 from btbnet_jax.config import DataConfig, TrainConfig
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.difficulty import difficulty
@@ -25,6 +27,7 @@ from btbnet_jax.evaluation import (
 )
 from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.initial import Trained, load_trained
+from btbnet_jax.maps import check_folder
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
 from btbnet_jax.writing import output_folder
@@ -50,7 +53,10 @@ IMAGES = flags.DEFINE_string("images", None, "Folder of their images, for what n
 FOCUS = flags.DEFINE_enum("focus", "white", ["white", "black"], "What is in focus in --masks.")
 POLARITY = flags.DEFINE_bool("polarity_check", True, "Refuse --masks that are nearly all mostly in focus.")
 SIZE = flags.DEFINE_integer(
-    "size", None, "Images are resized to, and scored at; 0 for their own; the run's if unset.", lower_bound=0
+    "size",
+    None,
+    "Images are resized to, and scored at; 0 for their own; unset, the run's, or 320 without a run.",
+    lower_bound=0,
 )
 MASK_THRESHOLD = flags.DEFINE_float(
     "mask_threshold", None, "Of masks in 0..1, to make them black and white for all protocols alike.", 0, 1
@@ -89,6 +95,7 @@ def evaluate(output: Path) -> None:
     """Scores all methods in one pass over the images, and writes what came out."""
     _refuse_idle_flags()
     runs = _runs()
+    folders = _map_folders(runs)
     config = next(iter(runs.values())).config if runs else TrainConfig()
     name, split = (MASKS.value, "folder") if MASKS.value else (DATA.value or config.data.name, SPLIT.value)
     size = config.data.size if SIZE.value is None else SIZE.value
@@ -98,7 +105,7 @@ def evaluate(output: Path) -> None:
     names = [examples.name(index) for index in range(len(examples))]
     is_test = bool(set(names) & set(shi.TEST)) if MASKS.value else _is_test(config)
     _check_final(is_test)
-    methods = _methods(runs, examples, size)
+    methods = _methods(runs, folders, examples, size)
     scored = methods | _baselines()
 
     reading: dict[str, Any] = {"size": size, "batch_size": BATCH_SIZE.value if size else 1, "threads": THREADS.value}
@@ -122,7 +129,7 @@ def evaluate(output: Path) -> None:
         "flags": {flag.name: flag.value for flag in _FLAGS},
     }
     title = f"{name}, {split}, {len(examples)} images at {f'{size} × {size}' if size else 'their own sizes'}"
-    measures = None if MASKS.value and not IMAGES.value else difficulty(examples, **reading)
+    measures = difficulty(examples, **reading) if examples.has_images else None
     subject = next(iter(methods))
     rows = results.write_results(output, counts, subject=subject, title=title, details=details, measures=measures)
     results.write_panels(output, counts, methods, examples, size=size)
@@ -165,7 +172,19 @@ def _runs() -> dict[str, Trained]:
     return runs
 
 
-def _check_label(label: str, folder: str, flag: str, taken: dict[str, Trained] | dict[str, Method]) -> None:
+def _map_folders(runs: dict[str, Trained]) -> dict[str, tuple[Path, bool]]:
+    """The folders of maps by their names, and whether white is in focus in them."""
+    folders: dict[str, tuple[Path, bool]] = {}
+    for flag, focus_is_white in ((MAPS, True), (BLUR_MAPS, False)):
+        for entry in flag.value:
+            label, _, folder = entry.partition("=")
+            _check_label(label, folder, f"--{flag.name}={entry}", runs.keys() | folders.keys())
+            check_folder(Path(folder))
+            folders[label] = Path(folder), focus_is_white
+    return folders
+
+
+def _check_label(label: str, folder: str, flag: str, taken: Collection[str]) -> None:
     if not label or not folder or label in taken or label in ALL_BASELINES:
         raise ValueError(f"{flag}: give NAME=FOLDER, with a name that no other method has")
 
@@ -191,8 +210,12 @@ def _examples(name: str, runs: dict[str, Trained]) -> Examples:
         images = Path(IMAGES.value) if IMAGES.value else None
         white = FOCUS.value == "white"
         return folder_examples(Path(MASKS.value), images, focus_is_white=white, check_polarity=POLARITY.value)
+    find_built(DATA_DIR.value, name)
     if SPLIT.value != "validation":
-        return Examples(DATA_DIR.value, name, SPLIT.value)
+        try:
+            return Examples(DATA_DIR.value, name, SPLIT.value)
+        except SplitError as error:
+            raise ValueError(f'{error}, and "validation" is what a run held out') from error
     data = [trained.config.data for trained in runs.values()] or [DataConfig(name=name)]
     if len({(one.name, one.split, one.validation) for one in data}) > 1 or data[0].name != name:
         raise ValueError(f"what the runs held out for validation is not the same, or not of {name}: give --split")
@@ -204,19 +227,19 @@ def _examples(name: str, runs: dict[str, Trained]) -> Examples:
     return held_out
 
 
-def _methods(runs: dict[str, Trained], examples: Examples, size: int) -> dict[str, Method]:
+def _methods(
+    runs: dict[str, Trained], folders: dict[str, tuple[Path, bool]], examples: Examples, size: int
+) -> dict[str, Method]:
     """The networks first, then the folders of maps."""
     if MASKS.value and runs and not IMAGES.value:
         raise ValueError("a run needs the images of --masks: give --images")
     methods = {label: network_method(trained.config.network, trained.params) for label, trained in runs.items()}
-    sizes = examples.image_sizes() if MAPS.value or BLUR_MAPS.value else {}
-    for entries, focus_is_white in ((MAPS.value, True), (BLUR_MAPS.value, False)):
-        for label, _, folder in (entry.partition("=") for entry in entries):
-            _check_label(label, folder, f"--maps={label}={folder}", methods)
-            reading = {"size": size, "resize": RESIZE_MAPS.value, "focus_is_white": focus_is_white}
-            methods[label], others = folder_method(Path(folder), sizes, **reading)
-            if others:
-                print(f"{folder}: left out are {len(others)} files of no image here, such as {', '.join(others[:5])}")
+    sizes = examples.image_sizes() if folders else {}
+    for label, (folder, focus_is_white) in folders.items():
+        reading = {"size": size, "resize": RESIZE_MAPS.value, "focus_is_white": focus_is_white}
+        methods[label], others = folder_method(folder, sizes, **reading)
+        if others:
+            print(f"{folder}: left out are {len(others)} files of no image here, such as {', '.join(others[:5])}")
     if not methods:
         raise ValueError("nothing to score: give --run, or --maps=NAME=FOLDER, or both")
     return methods

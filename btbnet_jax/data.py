@@ -85,6 +85,11 @@ class Examples:
             return image, read_mask(values["mask"])
         return simulated.blurred_version(image, version)
 
+    @property
+    def has_images(self) -> bool:
+        """Whether there are images; where masks came alone, each stands for its own."""
+        return not (isinstance(self._records, _Files) and self._records.are_masks)
+
     def image_sizes(self) -> dict[str, tuple[int, int]]:
         """Returns height and width of every image by its name, without decoding any."""
         records = [self._subset[index] // self._versions for index in range(len(self))]
@@ -114,6 +119,7 @@ class _Files:
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
+        self.are_masks = all(pair.image == pair.mask for pair in pairs)
 
     def __len__(self) -> int:
         return len(self._pairs)

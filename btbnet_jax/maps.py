@@ -11,6 +11,12 @@ from btbnet_jax.sources.names import candidates
 Size = tuple[int, int]
 
 
+def check_folder(folder: Path) -> None:
+    """Raises SourceError where there is no folder to look for maps in."""
+    if not folder.is_dir():
+        raise SourceError(f"no maps in {folder}", ["it is not a folder"])
+
+
 def find_maps(
     folder: Path, sizes: Mapping[str, Size], *, scored_at: int = 0, resize: bool = False
 ) -> tuple[dict[str, Path], list[str]]:
@@ -28,8 +34,7 @@ def find_maps(
       SourceError: with all that is wrong: no folder, maps that are missing, that several files could be, that are
         no images, or that have neither their image's size nor the size that is scored at.
     """
-    if not folder.is_dir():
-        raise SourceError(f"no maps in {folder}", ["it is not a folder"])
+    check_folder(folder)
     stems = images_by_stem(folder)
     found = candidates(sizes, stems)
     missing = [name for name, of in found.items() if not of]
@@ -63,5 +68,5 @@ def _wrong_size(path: Path, size: Size, *, scored_at: int, resize: bool) -> str:
     at = f", and {scored_at} × {scored_at} are scored" if scored_at else ""
     return (
         f"{path.name} has {found[0]} × {found[1]} pixels; its image has {size[0]} × {size[1]}{at}: "
-        "save it at one of these sizes, or allow it to be resized"
+        "save it at one of these sizes, or have it resized (evaluate.py --resize_maps, btbnet score --resize-maps)"
     )

@@ -68,8 +68,9 @@ _PANEL_BYTES = 1_800_000  # of its pictures before compression, which halves pho
 def precision_recall_plot(path: Path, curves: Mapping[str, Curve], *, title: str = "") -> None:
     """Writes precision over recall, and F over the threshold, of several methods as one picture.
 
-    Dots mark the highest F, `metrics.max_of_mean`.  Grey lines join points of the same F.  Thresholds at which no
-    pixel of any image is in focus have no point.
+    Dots mark the highest F, `metrics.max_of_mean`; where several lie at one place, as those of the constant maps do,
+    the first are drawn larger, with thicker lines, and look out under the others.  Grey lines join points of the same
+    F.  Thresholds at which no pixel of any image is in focus have no point.
 
     Args:
       path: ends in ".png" or ".svg".
@@ -80,20 +81,34 @@ def precision_recall_plot(path: Path, curves: Mapping[str, Curve], *, title: str
         figure = Figure(figsize=(9.6, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_equal_f(left)
+        covers = _covers(curves.values())
         for number, (name, curve) in enumerate(curves.items()):
             color, dashes = _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
             best, found = int(curve.f_measure.argmax()), curve.recall > 0
-            label = f"{name}   {curve.f_measure[best]:.3f}"
+            style = {
+                "color": color,
+                "label": f"{name}   {curve.f_measure[best]:.3f}",
+                "linewidth": 1.5 + 2.5 * covers[number],
+                "marker": "o",
+                "markersize": 5 + 4 * covers[number],
+                "markevery": (np.flatnonzero(found) == best).tolist(),
+                "clip_on": False,
+                "in_layout": False,  # unclipped, a curve without a point is taken for infinite
+            }
             for axes, x, y in ((left, curve.recall, curve.precision), (right, curve.threshold, curve.f_measure)):
-                axes.plot(x[found], y[found], dashes, color=color, label=label)
-                axes.plot(x[best], y[best], "o", color=color, markersize=5, clip_on=False, zorder=3)
+                axes.plot(x[found], y[found], dashes, **style)
         _label(left, "Precision and recall, each the mean of the images", "recall", "precision")
         _label(right, f"F of these means, β² = {BETA_SQUARED}", "threshold on the map", "F")
-        figure.legend(
-            *right.get_legend_handles_labels(), loc="outside right upper", title="Dots: max_of_mean", alignment="left"
-        )
+        dots = "Dots: max_of_mean" + ("\nLarger: under another dot" if any(covers) else "")
+        figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", title=dots, alignment="left")
         figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
         _save(path, figure)
+
+
+def _covers(curves: Iterable[Curve]) -> list[int]:
+    """How many later curves have their highest F where each has its own, as far as the eye can tell."""
+    peaks = [np.stack(curve)[:, curve.f_measure.argmax()] for curve in curves]
+    return [sum(np.allclose(peak, later, rtol=0, atol=0.01) for later in peaks[n:]) for n, peak in enumerate(peaks, 1)]
 
 
 def _draw_equal_f(axes: Axes) -> None:

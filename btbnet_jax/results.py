@@ -61,9 +61,9 @@ def write_results(
         for name, one in counts.items()
         if name != subject
     }
-    _write_intervals(folder / "scores.md", intervals, "{:.3f} [{:.3f}, {:.3f}]")
+    _write_intervals(folder / "scores.md", intervals, "method", "{:.3f} [{:.3f}, {:.3f}]")
     if differences:
-        _write_intervals(folder / "differences.md", differences, "{:+.3f} [{:+.3f}, {:+.3f}]")
+        _write_intervals(folder / "differences.md", differences, f"{subject} minus", "{:+.3f} [{:+.3f}, {:+.3f}]")
     _write_images(folder / "images.csv", counts, measures)
     hard = breakdown(measures, counts, (metrics.mae, metrics.adaptive)) if measures and num_images >= 3 else []
     if hard:
@@ -86,9 +86,9 @@ def write_results(
     return rows
 
 
-def _write_intervals(path: Path, intervals: Mapping[str, Mapping[str, Interval]], form: str) -> None:
+def _write_intervals(path: Path, intervals: Mapping[str, Mapping[str, Interval]], what: str, form: str) -> None:
     rows = [
-        {"method": name} | {protocol: form.format(*one) for protocol, one in of_method.items()}
+        {what: name} | {protocol: form.format(*one) for protocol, one in of_method.items()}
         for name, of_method in intervals.items()
     ]
     path.write_text(report.markdown_table(rows, list(rows[0])))
@@ -152,7 +152,7 @@ def write_panel(
     for rank, kind in zip(ranks, ["best"] * each + ["median"] * each + ["worst"] * each, strict=True):
         if 0 <= rank < len(order):
             chosen.setdefault(int(order[rank]), kind)
-    titles = [f"{kind}\n{examples.name(index)}\nF {figures[index]:.3f}" for index, kind in chosen.items()]
+    titles = [f"{kind}\n{examples.name(index)}\nadaptive F\n{figures[index]:.3f}" for index, kind in chosen.items()]
     _write_pictures(path, methods, examples, list(chosen), titles, size)
 
 
@@ -178,7 +178,9 @@ def write_differing(
     figures = np.stack([metrics.adaptive.of_images(counts[name])[:, 0] for name in methods])
     spread = figures.max(axis=0) - figures.min(axis=0)
     chosen = np.argsort(-spread, kind="stable")[:num].tolist()
-    titles = ["\n".join([examples.name(index), *(f"F {f:.3f}" for f in figures[:, index])]) for index in chosen]
+    titles = [
+        "\n".join([examples.name(index), "adaptive F", *(f"{f:.3f}" for f in figures[:, index])]) for index in chosen
+    ]
     _write_pictures(path, methods, examples, chosen, titles, size)
 
 
@@ -186,7 +188,10 @@ def _write_pictures(
     path: Path, methods: Mapping[str, Method], examples: Examples, chosen: list[int], titles: list[str], size: int
 ) -> None:
     rows = pictures(methods.values(), examples, chosen, size=size)
-    report.panel(path, rows, column_titles=["image", "mask", *methods], row_titles=titles)
+    columns = ["image", "mask", *methods]
+    if not examples.has_images:
+        rows, columns = [row[1:] for row in rows], columns[1:]
+    report.panel(path, rows, column_titles=columns, row_titles=titles)
 
 
 LOG_COLUMNS = (

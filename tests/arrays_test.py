@@ -24,6 +24,11 @@ def test_quantising_refuses_what_is_no_map(value: float):
         images.quantise(np.array([0.5, value], np.float32))
 
 
+def test_quantising_says_that_values_are_not_numbers():
+    with pytest.raises(ValueError, match="2 of this one are not numbers"):
+        images.quantise(np.array([0.5, np.nan, np.nan], np.float32))
+
+
 def test_a_map_is_resized_without_rounding_to_8_bits():
     ramp = np.tile(np.linspace(0, 0.001, 16, dtype=np.float32), (4, 1))
     larger = images.resize_map(ramp, (8, 32))

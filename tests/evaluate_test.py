@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from script_calls import Call, caller, loaded, table
 from small_runs import CONFIG
+from small_sets import build_pairs, half_in_focus
 
 from btbnet_jax.checkpoints import Checkpoints, find, read
 from btbnet_jax.data import Examples
@@ -160,14 +161,15 @@ def test_missing_maps_are_named(evaluate: Call, tmp_path: Path):
         (["--data=pairs/small", "--split=train", "--maps=x=MAPS", "--baselines=best"], "no baseline is called best"),
         (["--data=pairs/small", "--split=train", "--maps=all_blurred=."], "with a name that no other method has"),
         (["--data=pairs/small", "--split=train", "--maps=mine=absent"], "no maps in absent:\n- it is not a folder"),
-        (["--data=pairs/small", "--split=dev"], "no split 'dev'"),
+        (["--data=pairs/small", "--split=dev"], "no split 'dev'; it has test, train, and \"validation\" is what a run"),
+        (["--data=nosuch", "--maps=x=MAPS"], "no data set 'nosuch' is built"),
+        (["--run=RUN", "--data=nosuch"], "no data set 'nosuch' is built"),
         (["--data=dut", "--split=train"], "no data set 'dut' is built"),
         (["--batch_size=0"], "flag --batch_size=0"),
         (
             ["--data=pairs/small", "--maps=x=MAPS"],
             "no list of validation images is known for pairs/small: give --split",
         ),
-        (["--run=RUN", "--data=shi"], "is not the same, or not of shi: give --split"),
         (["--images=absent", "--data=pairs/small"], "--images has no effect without --masks"),
         (["--nopolarity_check", "--data=pairs/small"], "--polarity_check has no effect without --masks"),
         (["--masks=MAPS", "--split=test", "--maps=x=MAPS"], "--split has no effect beside --masks"),
@@ -184,6 +186,12 @@ def test_what_cannot_be_evaluated_is_named_and_leaves_nothing(
     status, _, errors = evaluate(*arguments)
     assert (status, words in errors) == (1, True), errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_run_held_out_is_of_its_own_data_set(evaluate: Call, run: Path, tmp_path: Path):
+    build_pairs(tmp_path, "other", {f"{number}": half_in_focus(number) for number in range(2)})
+    status, _, errors = evaluate(f"--run={run}", "--data=pairs/other", f"--data_dir={tmp_path}")
+    assert (status, "is not the same, or not of pairs/other: give --split" in errors) == (1, True), errors
 
 
 def test_maps_are_scored_by_a_folder_of_masks_without_a_data_set(
@@ -226,6 +234,8 @@ def test_masks_that_are_mostly_in_focus_are_scored_where_that_is_said_to_be_righ
     arguments = ["--masks=masks", "--maps=mine=masks", "--size=0"]
     status, _, errors = evaluate(*arguments)
     assert (status, "wrong polarity suspected" in errors, "--nopolarity_check" in errors) == (1, True, True), errors
+    status, _, errors = evaluate("--masks=masks", "--blur_maps=mine=absent")
+    assert (status, errors) == (1, "evaluate.py: no maps in absent:\n- it is not a folder")  # which is told first
     status, _, errors = evaluate(*arguments, "--nopolarity_check")
     assert (status, errors) == (0, "")
 

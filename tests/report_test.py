@@ -22,6 +22,14 @@ def noise(*shape: int) -> np.ndarray:
     return RNG.integers(0, 256, shape, np.uint8)
 
 
+def everywhere(precision: float, *, up_to: int) -> Curve:
+    """Of a constant map, whose precision and recall are the same at every threshold up to its level."""
+    reached = np.arange(256) <= up_to
+    return Curve(
+        np.arange(256) / 255, precision * reached, 1.0 * reached, 1.3 * precision / (0.3 * precision + 1) * reached
+    )
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_same_curves_make_the_same_file(tmp_path: Path, kind: str):
     curves = {f"method {i}": falling_curve(i / 10) for i in range(10)}
@@ -39,6 +47,21 @@ def test_the_plot_names_each_method_with_its_protocol_and_figure(tmp_path: Path)
     text = path.read_text(encoding="utf-8")
     for words in ("ours   0.876", "theirs   0.543", "max_of_mean", "Test &lt;images&gt;", "precision", "threshold"):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        {"all_blurred": everywhere(0.3, up_to=0), "all_in_focus": everywhere(0.3, up_to=255)},
+        {"one": falling_curve(0.8), "other": falling_curve(0.8)},
+    ],
+)
+def test_curves_that_lie_on_each_other_can_all_be_seen(tmp_path: Path, curves: dict[str, Curve]):
+    report.precision_recall_plot(tmp_path / "curves.png", curves)
+    shown = images.read_image(tmp_path / "curves.png")[:, :740]  # without the legend
+    for colour in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0)):
+        of_both = [(half == colour).all(axis=-1).sum() for half in (shown[:, :400], shown[:, 400:])]
+        assert min(of_both) >= 10, of_both
 
 
 def test_a_method_that_finds_nothing_can_be_drawn(tmp_path: Path):

@@ -11,9 +11,9 @@ from btbnet_jax import metrics, report, results
 from btbnet_jax.baselines import all_blurred, all_in_focus
 from btbnet_jax.data import Examples
 from btbnet_jax.difficulty import Difficulty
-from btbnet_jax.evaluation import baseline_method
+from btbnet_jax.evaluation import baseline_method, folder_examples
 from btbnet_jax.histograms import LevelCounts, merge
-from btbnet_jax.images import image_size
+from btbnet_jax.images import image_size, write_png
 
 MASK = np.array([[255, 255, 0, 0]], np.uint8)
 # Of four pixels, two in focus: all, all but one, half and none of the map is right.
@@ -55,6 +55,7 @@ def test_the_scores_of_all_methods_are_returned_and_written(written: tuple[Path,
 def test_the_differences_are_those_of_the_subject_from_the_others(written: tuple[Path, list[dict[str, Any]]]):
     lines = (written[0] / "differences.md").read_text().splitlines()
     assert len(lines) == 3
+    assert lines[0].startswith("| BTBNet minus | mae | adaptive |")
     assert lines[2].startswith("| other | -0.750 [-1.000, -0.500] | +0.750 [+0.500, +1.000] |")
 
 
@@ -114,26 +115,27 @@ def titles_of_panel(examples: Examples, kinds: list[str], each: int, monkeypatch
     results.write_panel(path, counts, methods, examples.only(range(len(kinds))), size=16, each=each)
     assert (shown["path"], shown["column_titles"]) == (path, ["image", "mask", "ones"])
     titles = [title.split("\n") for title in shown["row_titles"]]
-    for (_, name, _), row in zip(titles, shown["rows"], strict=True):
+    assert {title[2] for title in titles} == {"adaptive F"}
+    for (_, name, *_), row in zip(titles, shown["rows"], strict=True):
         expected = examples.only([names.index(name)])[0][1]
         assert abs(row[1].mean() - expected.mean()) < 12  # resized
-    return [f"{rank}: {kinds[names.index(name)]} {figure}" for rank, name, figure in titles]
+    return [f"{rank}: {kinds[names.index(name)]} {figure}" for rank, name, _, figure in titles]
 
 
 def test_the_panel_shows_the_best_the_median_and_the_worst(small_data: Path, monkeypatch: pytest.MonkeyPatch):
     examples = Examples(small_data, "pairs/small", "train")
     kinds = ["wrong", "half", "right", "nearly", "half"]
     # Precision 1 and recall 1/2: F = 1.3 · 0.5 / (0.3 + 0.5)
-    expected = ["best: right F 1.000", "median: half F 0.500", "worst: wrong F 0.000"]
+    expected = ["best: right 1.000", "median: half 0.500", "worst: wrong 0.000"]
     assert titles_of_panel(examples, kinds, 1, monkeypatch) == expected
     assert titles_of_panel(examples, kinds[:4], 2, monkeypatch) == [
-        *("best: right F 1.000", "best: nearly F 0.812", "median: half F 0.500", "worst: wrong F 0.000")
+        *("best: right 1.000", "best: nearly 0.812", "median: half 0.500", "worst: wrong 0.000")
     ]
 
 
 def test_the_panel_of_a_single_image_shows_it_once(small_data: Path, monkeypatch: pytest.MonkeyPatch):
     examples = Examples(small_data, "pairs/small", "train")
-    assert titles_of_panel(examples, ["half"], 3, monkeypatch) == ["best: half F 0.500"]
+    assert titles_of_panel(examples, ["half"], 3, monkeypatch) == ["best: half 0.500"]
 
 
 def test_the_panel_of_differences_shows_the_images_with_the_widest_spread_of_f(
@@ -151,7 +153,20 @@ def test_the_panel_of_differences_shows_the_images_with_the_widest_spread_of_f(
     methods = {"ones": baseline_method(all_in_focus), "zeros": baseline_method(all_blurred)}
     results.write_differing(Path("panel.png"), counts, methods, examples, size=16, num=2)
     assert shown["column_titles"] == ["image", "mask", "ones", "zeros"]
-    assert shown["row_titles"] == [f"{names[1]}\nF 1.000\nF 0.000", f"{names[0]}\nF 1.000\nF 0.812"]
+    assert shown["row_titles"] == [f"{names[1]}\nadaptive F\n1.000\n0.000", f"{names[0]}\nadaptive F\n1.000\n0.812"]
+
+
+def test_a_panel_by_masks_alone_does_not_show_them_as_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shown: dict[str, Any] = {}
+    monkeypatch.setattr(report, "panel", lambda path, rows, **titles: shown.update(path=path, rows=rows, **titles))
+    write_png(tmp_path / "a.png", np.repeat(MASK, 4, axis=0))
+    examples = folder_examples(tmp_path)
+    results.write_panel(
+        Path("panel.png"), counts_of("a half"), {"ones": baseline_method(all_in_focus)}, examples, size=0
+    )
+    assert shown["column_titles"] == ["mask", "ones"]
+    np.testing.assert_array_equal(shown["rows"][0][0], np.repeat(MASK, 4, axis=0))
+    assert (shown["rows"][0][1] == 255).all()
 
 
 LOOK = dict.fromkeys(results.LOG_COLUMNS[1:], 0.81234) | {"data": "shi", "split": "test", "size": 320}

@@ -56,6 +56,14 @@ def test_the_table_has_all_protocols_of_every_folder(score: Score):
     assert figures(output, "good")[1] == 1.0
 
 
+def test_the_constant_maps_stand_beside_every_method(score: Score):
+    output = score("good", "--masks", "masks")[1]
+    # A third of the rows is in focus, rounded down: 6 of 20, 8 of 25, 3 of 9.
+    in_focus = (6 / 20 + 8 / 25 + 3 / 9) / 3
+    assert figures(output, "all_blurred")[0] == round(in_focus, 3)
+    assert figures(output, "all_in_focus")[0] == round(1 - in_focus, 3)
+
+
 def test_polarities_are_those_that_are_said(score: Score):
     expected = figures(score("good", "--masks", "masks")[1], "good")
     Path("black").mkdir()
@@ -79,7 +87,8 @@ def test_an_output_folder_gets_tables_curves_and_pictures(score: Score, tmp_path
     [
         (["good", "--masks", "absent"], "absent"),
         (["absent", "--masks", "masks"], "it is not a folder"),
-        (["good", "good", "--masks", "masks"], "with a name that no other folder has"),
+        (["good", "good", "--masks", "masks"], "with a name that no other method has"),
+        (["all_blurred=good", "--masks", "masks"], "with a name that no other method has"),
         (["good", "--masks", "masks", "--size", "-1"], "--size is 0 or more, not -1"),
         (["good", "--masks", "masks", "--mask-threshold", "2"], "--mask-threshold is from 0 to 1, not 2.0"),
     ],
@@ -88,6 +97,12 @@ def test_what_cannot_be_scored_is_said(score: Score, arguments: list[str], words
     status, _, errors = score(*arguments)
     assert status == 1
     assert words in errors
+
+
+def test_folders_of_maps_are_looked_for_before_masks_are_read(score: Score, tmp_path: Path):
+    (tmp_path / "masks" / "a.png").write_bytes(b"damaged")
+    status, _, errors = score("good", "absent", "--masks", "masks")
+    assert (status, "no maps in absent" in errors, "a.png" in errors) == (1, True, False)
 
 
 def test_test_images_are_scored_only_for_the_last_figure_and_logged(score: Score, tmp_path: Path):

@@ -5,7 +5,7 @@ in focus = 255) and ``name``.  A set without ``mask`` holds clear images, for th
 are array_record, which needs no TensorFlow to write or to read.
 """
 
-from btbnet_jax.builders.built import BuildError, BuiltSource, check_built, open_source
+from btbnet_jax.builders.built import BuildError, BuiltSource, SplitError, check_built, find_built, open_source
 from btbnet_jax.builders.pairs import DutBuilder, PairsBuilder, PairsConfig, ShiBuilder
 from btbnet_jax.builders.simulated import SimulatedBuilder, SimulatedConfig
 from btbnet_jax.builders.source import SourceBuilder, build
@@ -22,7 +22,9 @@ __all__ = [
     "SimulatedConfig",
     "SourceBuilder",
     "SourceError",
+    "SplitError",
     "build",
     "check_built",
+    "find_built",
     "open_source",
 ]

@@ -25,6 +25,10 @@ class BuildError(ValueError):
     """A built data set that is not there, not whole, or made from something else."""
 
 
+class SplitError(BuildError):
+    """A split that a built data set does not have."""
+
+
 class BuiltSource(Sequence[dict[str, Any]]):
     """The examples of a split, as bytes: {"image": bytes, "mask": bytes, "name": str}.
 
@@ -69,7 +73,22 @@ def open_source(data_dir: Path | str, name: str, split: str) -> BuiltSource:
       split: such as "train" or "test", or a part of one as TFDS writes it, "train[:100]".
 
     Raises:
-      BuildError: the set is not built or not whole, or has no such split.
+      BuildError: the set is not built or not whole.
+      SplitError: it has no such split.
+    """
+    newest = find_built(data_dir, name)
+    splits = check_built(newest)
+    for part in split.split("+"):
+        if part.partition("[")[0].strip() not in splits:  # "all", which would hide a test split, is none of ours
+            raise SplitError(f"{name} in {data_dir} has no split {part!r}; it has {', '.join(sorted(splits))}")
+    return BuiltSource(newest, split)
+
+
+def find_built(data_dir: Path | str, name: str) -> Path:
+    """Returns the folder of the newest version of a built data set; arguments as of `open_source`.
+
+    Raises:
+      BuildError: the set is not built.
     """
     folder = Path(data_dir, name)
     versions = [path for path in folder.glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
@@ -84,12 +103,7 @@ def open_source(data_dir: Path | str, name: str, split: str) -> BuiltSource:
         if kind not in _KINDS:
             how = f"what can be built is called {', '.join(_KINDS)}, the last two with a name after a slash"
         raise BuildError(f"no data set {name!r} is built in {data_dir}, which has {', '.join(there) or 'none'}; {how}")
-    newest = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
-    splits = check_built(newest)
-    for part in split.split("+"):
-        if part.partition("[")[0].strip() not in splits:  # "all", which would hide a test split, is none of ours
-            raise BuildError(f"{name} in {data_dir} has no split {part!r}; it has {', '.join(sorted(splits))}")
-    return BuiltSource(newest, split)
+    return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
 
 
 def _features(builder: tfds.core.DatasetBuilder) -> tfds.features.FeaturesDict:

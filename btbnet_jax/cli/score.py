@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from btbnet_jax import metrics, results
+from btbnet_jax.baselines import all_blurred, all_in_focus
 from btbnet_jax.data import Examples
-from btbnet_jax.evaluation import Method, count_levels, folder_examples, folder_method
+from btbnet_jax.evaluation import Method, baseline_method, count_levels, folder_examples, folder_method
 from btbnet_jax.histograms import LevelCounts
+from btbnet_jax.maps import check_folder
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
 from btbnet_jax.writing import output_folder
 
+CONSTANT = {"all_blurred": all_blurred, "all_in_focus": all_in_focus}
+"""Stand beside every method: what they score is what a definition gives for nothing."""
+
 _DESCRIPTION = """\
-Scores folders of maps by a folder of masks, under all protocols of this field.
+Scores folders of maps by a folder of masks, under all protocols of this field, beside the two constant maps.
 
 A map and a mask belong together by their names; words such as _map, _focus or gt- around them do not matter.  Nothing
 is resized unless you say so.  evaluate.py, in the repository, scores networks and data sets as well.
@@ -57,6 +62,7 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Scores the maps, and prints their table."""
     _check(options)
+    folders = _folders(options)
     check = not options.no_polarity_check
     examples = folder_examples(options.masks, focus_is_white=options.focus == "white", check_polarity=check)
     is_test = not set(shi.TEST).isdisjoint(examples.name(index) for index in range(len(examples)))
@@ -68,19 +74,21 @@ def run(options: argparse.Namespace) -> None:
     if is_test:
         results.check_test_log(options.test_log)
     with output_folder(options.output) if options.output else contextlib.nullcontext():
-        _score(options, examples, is_test)
+        _score(options, folders, examples, is_test)
 
 
-def _score(options: argparse.Namespace, examples: Examples, is_test: bool) -> None:
-    methods = _methods(options, examples)
-    counts = count_levels(methods, examples, size=options.size, batch_size=4 if options.size else 1)
+def _score(options: argparse.Namespace, folders: dict[str, Path], examples: Examples, is_test: bool) -> None:
+    methods = _methods(options, folders, examples)
+    constant = {name: baseline_method(method) for name, method in CONSTANT.items()}
+    counts = count_levels(methods | constant, examples, size=options.size, batch_size=4 if options.size else 1)
     if options.mask_threshold is not None:
         counts = {name: one.binarise_masks(options.mask_threshold) for name, one in counts.items()}
     what = {"data": str(options.masks), "split": "folder", "size": options.size, "positive": "focus"}
     what["mask_threshold"] = "" if options.mask_threshold is None else options.mask_threshold
     rows = [{"method": name} | metrics.scores(one) for name, one in counts.items()]
     if is_test:
-        results.log_test(options.test_log, [{**what, "params_sha256": "none", **row} for row in rows])
+        looks = [{**what, "params_sha256": "none", **row} for row in rows if row["method"] in methods]
+        results.log_test(options.test_log, looks)
     at = f"{options.size} × {options.size}" if options.size else "their own sizes"
     title = f"{options.masks}, {len(examples)} masks at {at}"
     if options.output:
@@ -96,17 +104,26 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--mask-threshold is from 0 to 1, not {options.mask_threshold}")
 
 
-def _methods(options: argparse.Namespace, examples: Examples) -> dict[str, Method]:
-    methods: dict[str, Method] = {}
-    sizes = examples.image_sizes()
+def _folders(options: argparse.Namespace) -> dict[str, Path]:
+    """The folders of maps by their names."""
+    folders: dict[str, Path] = {}
     for entry in options.maps:
         label, has_name, folder = entry.rpartition("=")
         label = label if has_name else Path(folder).name
-        if not label or label in methods:
-            raise ValueError(f"{entry}: give NAME=FOLDER, with a name that no other folder has")
+        if not label or label in folders or label in CONSTANT:
+            raise ValueError(f"{entry}: give NAME=FOLDER, with a name that no other method has")
+        check_folder(Path(folder))
+        folders[label] = Path(folder)
+    return folders
+
+
+def _methods(options: argparse.Namespace, folders: dict[str, Path], examples: Examples) -> dict[str, Method]:
+    methods: dict[str, Method] = {}
+    sizes = examples.image_sizes()
+    for label, folder in folders.items():
         white = options.maps_focus == "white"
         methods[label], others = folder_method(
-            Path(folder), sizes, size=options.size, resize=options.resize_maps, focus_is_white=white
+            folder, sizes, size=options.size, resize=options.resize_maps, focus_is_white=white
         )
         if others:
             print(f"{folder}: left out are {len(others)} files of no mask, such as {', '.join(others[:5])}")

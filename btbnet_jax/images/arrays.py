@@ -52,6 +52,8 @@ def quantise(focus_map: Float[ndarray, "..."]) -> UInt8[ndarray, "..."]:
       ValueError: values that are not numbers or lie outside 0..1.
     """
     levels = np.floor(np.float32(255) * focus_map.astype(np.float32) + np.float32(0.5))
+    if np.isnan(levels).any():
+        raise ValueError(f"a map has values from 0 to 1, and {np.isnan(levels).sum()} of this one are not numbers")
     if not ((levels >= 0) & (levels <= 255)).all():
         raise ValueError(f"a map has values from 0 to 1, not from {focus_map.min()} to {focus_map.max()}")
     return levels.astype(np.uint8)

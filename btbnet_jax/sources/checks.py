@@ -77,8 +77,8 @@ def check_pairs(pairs: Iterable[Pair], *, check_polarity: bool = True) -> list[s
         return [
             f"wrong polarity suspected: with white = {white}, {in_focus} of {len(pairs)} masks "
             "are mostly in focus, which is rare in photographs with blur; give the other polarity "
-            f"(--focus {other}), or switch this check off where it is right (--no-polarity-check when building, "
-            "--nopolarity_check when evaluating)"
+            f"(--focus {other}), or switch this check off where it is right (--no-polarity-check of btbnet, "
+            "--nopolarity_check of evaluate.py)"
         ]
     return []
 
