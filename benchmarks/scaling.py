@@ -1,10 +1,11 @@
-"""How far data-parallel training scales: from the bytes and operations that the compiled step has, and a cluster's rates.
+"""How far data-parallel training scales, from the bytes and operations of the compiled step and a cluster's rates.
 
     python benchmarks/scaling.py                    # the paper's network, AdamW, an image of 320 x 320 a device
     python benchmarks/scaling.py --width 0.125 --size 64
 
-The step is compiled for as many simulated devices as are asked for, and not run.  What its collectives exchange is read
-from the compiled program.  A ring of n devices sends each byte that is summed 2 (n - 1) / n times through every link, so
+The step is compiled for as many simulated devices as are asked for, and not run.  What its collectives exchange is
+read from the compiled program.  A ring of n devices sends each byte that is summed 2 (n - 1) / n times through every
+link, so
 
     computing  = operations of a device / (its peak x the share of the peak that it reaches)
     exchanging = 2 (n - 1) / n x bytes / bandwidth of the slowest link + 2 (n - 1) x latency
@@ -70,7 +71,9 @@ def main() -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", arguments.devices)
 
-    program = _compiled(arguments.width, arguments.size, arguments.per_device, arguments.devices)
+    data = DataConfig(batch_size=arguments.per_device * arguments.devices)
+    config = TrainConfig(network=NetworkConfig(width=arguments.width), data=data)
+    program = compiled(config, arguments.size, arguments.devices)
     found = dict(exchanged(program.as_text()))
     flop, summed = program.cost_analysis()["flops"], sum(found.values())
     print(f"a device computes {flop / 1e12:.4g} TFLOP a step, and of its collectives exchange, MB:")
@@ -105,9 +108,9 @@ def efficiencies(cluster: Cluster, num: int, flop: float, summed: float, reached
     return computing / (computing + exchanging), computing / max(computing, exchanging)
 
 
-def _compiled(width: float, size: int, per_device: int, devices: int) -> Any:
-    config = TrainConfig(network=NetworkConfig(width=width), data=DataConfig(batch_size=per_device * devices))
-    mesh = make_mesh(devices)
+def compiled(config: TrainConfig, size: int, num: int) -> Any:
+    """Returns the program of the training step for images of a size and so many devices."""
+    mesh = make_mesh(num)
     state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
         jax.eval_shape(lambda: init_state(config)),

@@ -2,6 +2,8 @@
 
     python benchmarks/tiles.py                                  # the small network at 3 and 12 megapixels
     python benchmarks/tiles.py --paper --sizes 800x600 --tiles 256,512
+    python benchmarks/tiles.py --tiles 512 --sizes 375x267,750x533,1224x817,2121x1414,3000x2000,4243x2828 \
+        --plot docs/cost.png
 
 Each row is measured in a process of its own, so that its peak of resident memory is its own.  The image is generated.
 Seconds include compilation; multiplications are those of the convolutions.
@@ -18,6 +20,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -39,6 +42,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="2000x1500,3999x3001", help="heights and widths (2000x1500,3999x3001)")
     parser.add_argument("--tiles", default="256,512", help="sides of the tiles in pixels (256,512)")
     parser.add_argument("--paper", action="store_true", help="the paper's network, with fresh parameters")
+    parser.add_argument("--plot", type=Path, help="file for a picture of seconds and memory against the pixels, .png")
     parser.add_argument("--only", action="store_true", help="measure the first size and tile, in this process")
     arguments = parser.parse_args()
     sizes = [tuple(map(int, size.split("x"))) for size in arguments.sizes.split(",")]
@@ -54,6 +58,8 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             rows.append(dict(zip(COLUMNS, done.stdout.strip().split("\t"), strict=True)))
     print(markdown_table(rows, COLUMNS))
+    if arguments.plot:
+        _plot(arguments.plot, rows)
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
 
 
@@ -66,6 +72,19 @@ def _measured(size: Sequence[int], tile: int, *, paper: bool) -> list[str]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     ratio = _multiplications(config, params, size, tile) / _multiplications(config, params, size, None)
     return [f"{size[0]} × {size[1]}", str(tile), f"{seconds:.1f}", f"{peak:.2f}", f"{ratio:.3f} ×"]
+
+
+def _plot(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    for axes, column in zip(figure.subplots(1, 2), COLUMNS[2:4], strict=True):
+        for tile in dict.fromkeys(row["tile"] for row in rows):
+            own = [row for row in rows if row["tile"] == tile]
+            pixels = [np.prod([int(n) for n in row["image"].split(" × ")]) / 1e6 for row in own]
+            axes.plot(pixels, [float(row[column]) for row in own], "o-", label=f"tiles of {tile} × {tile}")
+        axes.set(xlabel="megapixels", ylabel=column, xlim=(0, None), ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=120)
 
 
 def _network(*, paper: bool) -> tuple[NetworkConfig, Any]:

@@ -22,6 +22,7 @@ FLOORS = (
         "detect",
         "pictures",
         "tiles",
+        "tiling",
         "grid",
         "buckets",
         "report",
@@ -29,7 +30,7 @@ FLOORS = (
     ),
     ("weights", "checkpoints", "data", "augment", "builders", "pretrained"),
     ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
-    ("images", "resize", "writing", "compiler", "config", "types"),
+    ("images", "resize", "writing", "compiler", "processes", "config", "types"),
 )
 ORDER = ["__init__", *(room for floor in FLOORS for room in floor)]
 

@@ -1,0 +1,123 @@
+"""Times single convolution layers: direct, Winograd's, and PyTorch's where it is installed.
+
+    python benchmarks/layers.py                     # the layers of VGG16 at 160 x 160
+    python benchmarks/layers.py --side 320 --channels 64,512
+
+A layer is 3 x 3, as many channels out as in, with bias and ReLU.  All take turns in one process.  Rates count the
+operations of direct sums for every way, so that they can be compared; the last row is the machine's best, a matrix
+product of 2048 x 2048 (8192 on a GPU).
+"""
+
+import argparse
+import importlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from btbnet_jax.compiler import compiler_options
+from btbnet_jax.network.convolution import Convolution
+from btbnet_jax.network.winograd import WinogradConvolution, transform_kernels
+from btbnet_jax.report import markdown_table, versions
+
+Calls = dict[str, Callable[[], Any]]
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=160, help="height and width (160)")
+    parser.add_argument("--channels", default="64,128,256,512", help="of the layers (64,128,256,512)")
+    parser.add_argument("--turns", type=int, default=5, help="of each, after the first (5)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    arguments = parser.parse_args()
+    rows: list[dict[str, str | float]] = []
+    for channels in map(int, arguments.channels.split(",")):
+        flop = 2 * 9 * channels**2 * arguments.side**2
+        medians = timed(_layers(channels, arguments.side, arguments.dtype), arguments.turns)
+        rows += [
+            {
+                "layer": f"{channels}, {arguments.side} × {arguments.side}",
+                "way": way,
+                "ms": 1e3 * seconds,
+                "GFLOP/s": flop / seconds / 1e9,
+                "times direct": medians["direct"] / seconds,
+            }
+            for way, seconds in medians.items()
+        ]
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    matrix = jnp.ones((side, side), arguments.dtype)
+    product = jax.jit(jnp.matmul)
+    seconds = timed({"product": lambda: product(matrix, matrix).block_until_ready()}, arguments.turns)["product"]
+    name = f"{side} × {side}"
+    rows.append({"layer": name, "way": "matrix product", "ms": 1e3 * seconds, "GFLOP/s": 2e-9 * side**3 / seconds})
+    print(markdown_table(rows, list(rows[0])))
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def timed(calls: Calls, turns: int) -> dict[str, float]:
+    """Returns the median of some turns, in seconds, after one that compiles."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(turns + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(found[1:])) for name, found in times.items()}
+
+
+def _layers(channels: int, side: int, dtype: str) -> Calls:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(1, side, side, channels)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, channels, channels)).astype(np.float32) / (3 * channels**0.5)
+    params: dict[str, Any] = {"layer": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(channels)}}
+    calls: Calls = {"direct": _ours(Convolution, params["layer"], inputs, dtype)}
+    if dtype == "float32":
+        calls["Winograd"] = _ours(WinogradConvolution, transform_kernels(params)["layer"], inputs, dtype)
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        return calls
+    return calls | _theirs(torch, kernel, inputs, dtype)
+
+
+def _ours(kind: type[Convolution], params: Any, inputs: np.ndarray, dtype: str) -> Callable[[], Any]:
+    layer: Any = kind(features=inputs.shape[-1], dtype=jnp.dtype(dtype))
+    apply = jax.jit(lambda params, x: layer.apply({"params": params}, x), compiler_options=compiler_options())
+    arguments = jax.device_put((params, jnp.asarray(inputs, dtype)))
+    return lambda: jax.block_until_ready(apply(*arguments))
+
+
+def _theirs(torch: Any, kernel: np.ndarray, inputs: np.ndarray, dtype: str) -> Calls:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weight = torch.tensor(kernel.transpose(3, 2, 0, 1).copy()).to(device, getattr(torch, dtype))
+    images = torch.tensor(inputs.transpose(0, 3, 1, 2).copy()).to(device, getattr(torch, dtype))
+    bias = torch.zeros(len(weight), device=device, dtype=weight.dtype)
+
+    def call(layout: Any) -> Callable[[], Any]:
+        own, own_images = weight.to(memory_format=layout), images.to(memory_format=layout)
+
+        def compute() -> None:
+            with torch.no_grad():
+                torch.relu_(torch.nn.functional.conv2d(own_images, own, bias, padding=1))
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return compute
+
+    layouts: Sequence[tuple[str, Any]] = (
+        ("PyTorch", torch.contiguous_format),
+        ("PyTorch, channels last", torch.channels_last),
+    )
+    return {name: call(layout) for name, layout in layouts}
+
+
+if __name__ == "__main__":
+    main()

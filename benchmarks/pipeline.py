@@ -1,0 +1,77 @@
+"""How fast batches come, and what share of a training step they would be waited for.
+
+    python benchmarks/pipeline.py --data shi                # a data set that is built
+    python benchmarks/pipeline.py --flagfile configs/cpu_small.flags --steps 30
+
+Without a flag file, images of a data set are read, decoded, resized to 320 x 320 and turned, and nothing is computed
+from them.  With one, that recipe is trained for some steps in a temporary folder, and the share of the time that it
+waited for data is printed as the run itself measures it (`training.csv` has it for every run).
+"""
+
+import argparse
+import csv
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from btbnet_jax.config import DataConfig
+from btbnet_jax.data import Examples, train_batches
+from btbnet_jax.report import markdown_table, versions
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", default="data", help="folder of the built data sets (data)")
+    parser.add_argument("--data", default="simulated/generated", help="set to read (simulated/generated)")
+    parser.add_argument("--images", type=int, default=100, help="that are timed, after the first batch (100)")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads (1,2)")
+    parser.add_argument("--flagfile", help="of a recipe to train by")
+    parser.add_argument("--steps", type=int, default=30, help="of that recipe (30)")
+    arguments = parser.parse_args()
+    if arguments.flagfile:
+        _train(arguments.flagfile, arguments.data_dir, arguments.steps)
+        return
+    examples = Examples(arguments.data_dir, arguments.data, "train")
+    rows = []
+    for threads, orientations in itertools.product(map(int, arguments.threads.split(",")), ("right_angles", "paper")):
+        config = DataConfig(name=arguments.data, orientations=orientations, threads=threads)
+        rate = _rate(examples, config, arguments.images)
+        rows.append({"threads": threads, "orientations": orientations, "images/s": rate, "ms an image": 1e3 / rate})
+    print(markdown_table(rows, list(rows[0])))
+    print(f"{os.cpu_count()} cores,", ", ".join(f"{name} {version}" for name, version in versions().items()))
+
+
+def _rate(examples: Examples, config: DataConfig, num: int) -> float:
+    batches = train_batches(examples, config)
+    for _ in range(2 * config.threads + 1):  # those that are read ahead
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(num):
+        next(batches)
+    return num / (time.perf_counter() - start)
+
+
+def _train(flagfile: str, data_dir: str, steps: int) -> None:
+    root = Path(__file__).parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        # Compilation is in the first half of the steps.
+        flags = [f"--flagfile={flagfile}", f"--run_dir={folder}/run", f"--data_dir={data_dir}", f"--steps={steps}"]
+        flags += ["--warmup_steps=0", f"--log_every={max(1, steps // 2)}", "--evaluate_every=100000"]
+        subprocess.run(
+            [sys.executable, str(root / "train.py"), *flags], check=True, cwd=root, stdout=subprocess.DEVNULL
+        )
+        with (Path(folder) / "run" / "training.csv").open(newline="") as file:
+            last = list(csv.DictReader(file))[-1]
+    rate, share = (float(last[name]) for name in ("images_per_second", "share_waiting_for_data"))
+    print(f"{flagfile}: {rate:.3g} images/s, {100 * share:.2g} % of the time waited for data")
+
+
+if __name__ == "__main__":
+    main()
