@@ -14,6 +14,7 @@ from absl import app, flags, logging
 from btbnet_jax import metrics, results
 from btbnet_jax.baselines import BASELINES, CLASSICAL
 from btbnet_jax.builders import SplitError, find_built
+from btbnet_jax.compiler import keep_compiled_programs
 from btbnet_jax.config import DataConfig, TrainConfig
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.difficulty import difficulty
@@ -30,6 +31,7 @@ from btbnet_jax.initial import Trained, load_trained
 from btbnet_jax.maps import check_folder
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
+from btbnet_jax.weights import cache_folder
 from btbnet_jax.writing import output_folder
 
 ALL_BASELINES = {baseline.__name__: baseline for baseline in BASELINES + CLASSICAL}
@@ -83,6 +85,7 @@ def main(arguments: list[str]) -> None:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
         if not OUTPUT.value:
             raise ValueError("give the folder for tables, curves and pictures: --output=results/first")
+        keep_compiled_programs(cache_folder() / "compiled")
         with output_folder(Path(OUTPUT.value)):
             evaluate(Path(OUTPUT.value))
     except KeyboardInterrupt:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from btbnet_jax.compiler import keep_compiled_programs
 from btbnet_jax.config import DataConfig, LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
 from btbnet_jax.loop import Schedule, Stopped, train
 from btbnet_jax.processes import together
+from btbnet_jax.weights import cache_folder
 
 _D, _L, _N, _O, _T, _S = DataConfig(), LossConfig(), NetworkConfig(), OptimiserConfig(), TrainConfig(), Schedule()
 
@@ -137,6 +139,7 @@ def run_script(name: str, arguments: list[str], action: Callable[[], object]) ->
     try:
         if arguments[1:]:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
+        keep_compiled_programs(cache_folder() / "compiled")
         if not RUN_DIR.value:
             raise ValueError("give the folder of the run, which is made where it is not there: --run_dir=runs/first")
         action()

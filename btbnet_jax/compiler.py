@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +23,12 @@ def compiler_options() -> dict[str, str | bool]:
         "xla_disable_hlo_passes": "cse_barrier_expander",
         "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     }
+
+
+def keep_compiled_programs(folder: Path) -> None:
+    """Lets JAX keep in a folder what takes long to compile, for later processes, unless it was told where already."""
+    if not getattr(jax.config, "jax_compilation_cache_dir", None):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 class JitWithOptions:

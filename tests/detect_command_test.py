@@ -32,7 +32,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def detect(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     """`btbnet detect` in a folder with some photographs, writing into `focus`."""
-    monkeypatch.setattr("btbnet_jax.cli.detect._keep_compiled_programs", lambda: None)
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "album/b.png", "album/deep/c.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,13 @@
 """The command ``btbnet``, by another name ``python -m btbnet_jax``."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
 from btbnet_jax import __version__
-from btbnet_jax.cli import data, detect, export, score, weights
+
+COMMANDS = ("detect", "score", "data", "weights", "export")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,11 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="btbnet", description="BTBNet: which parts of a photograph are in focus.")
     parser.add_argument("--version", action="version", version=f"btbnet_jax {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    detect.add_command(commands)
-    score.add_command(commands)
-    data.add_command(commands)
-    weights.add_command(commands)
-    export.add_command(commands)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # What the others need, such as the libraries of data sets, would take seconds to import.
+    for name in [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS:
+        importlib.import_module(f"btbnet_jax.cli.{name}").add_command(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0

@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from btbnet_jax import report
 from btbnet_jax.cli.kinds import KINDS, as_asked
+from btbnet_jax.compiler import keep_compiled_programs
 from btbnet_jax.detect import Detection, Detector
 from btbnet_jax.images import (
     MAX_PIXELS,
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     """Does as the options say; returns 1 where a picture could not be read."""
     _check(options)
     _choose_device(options.device)
-    _keep_compiled_programs()
+    keep_compiled_programs(cache_folder() / "compiled")
     if options.inputs == ["-"]:
         return _pipe(options)
     pictures, problems, notes = find_pictures([*options.inputs, *_listed(options.list)])
@@ -158,12 +159,6 @@ def _detector(options: argparse.Namespace) -> tuple[Detector, str]:
     what = [detector.digest, resolution, options.kind, options.all_maps, options.invert, options.threshold]
     what += ["exact"] if options.exact else []  # what was done before there was a choice stays done
     return detector, hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-
-
-def _keep_compiled_programs() -> None:
-    """Lets JAX keep what it compiles in the user's cache folder, unless it was told where already."""
-    if not getattr(jax.config, "jax_compilation_cache_dir", None):
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 
 
 def _listed(path: Path | None) -> list[str]:
