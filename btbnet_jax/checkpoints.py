@@ -5,7 +5,6 @@ restores a file with a flipped byte without a word.  Whatever is not whole is pa
 """
 
 import contextlib
-import hashlib
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
+from btbnet_jax.digests import digest
 from btbnet_jax.processes import is_first, meet
 
 _RECORD = "record"
@@ -217,23 +217,6 @@ def find(path: Path | str) -> list[Path]:
                 best, steps = manager.best_step(), sorted(manager.all_steps(), reverse=True)
             return [folder / str(step) for step in sorted(steps, key=lambda step: step != best)]
     raise FileNotFoundError(f"{path} holds no checkpoint; give the folder of a run, or of one of its checkpoints")
-
-
-def digest(tree: Any) -> str:
-    """Returns the sha256 of a tree: of the path, type, shape and values of every array.
-
-    It does not tell a tuple from a dictionary, so that a tree restored without its structure has the same.
-    """
-    leaves = {_path(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    hasher = hashlib.sha256()
-    for path, array in sorted(leaves.items()):
-        hasher.update(f"{path} {array.dtype} {array.shape}\n".encode())
-        hasher.update(array.tobytes())
-    return hasher.hexdigest()
-
-
-def _path(keys: Sequence[Any]) -> str:
-    return jax.tree_util.keystr(tuple(keys), simple=True, separator="/")
 
 
 def _set_aside(folder: Path) -> Path:

@@ -14,9 +14,9 @@ from numpy import ndarray
 from scipy import ndimage, special
 
 from btbnet_jax.buckets import Buckets
-from btbnet_jax.checkpoints import digest
 from btbnet_jax.compiler import compiler_options
 from btbnet_jax.config import NetworkConfig
+from btbnet_jax.digests import digest
 from btbnet_jax.grid import SMALLEST_TILE
 from btbnet_jax.images import Photograph, Picture, read_photograph, resize_image, resize_map
 from btbnet_jax.network import BTBNet, for_inference

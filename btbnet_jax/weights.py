@@ -20,8 +20,8 @@ from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from btbnet_jax.checkpoints import digest
 from btbnet_jax.config import NetworkConfig
+from btbnet_jax.digests import digest
 from btbnet_jax.network import BTBNet
 from btbnet_jax.writing import write_whole
 

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from btbnet_jax.checkpoints import CheckpointError, Checkpoints, digest, find, read
+from btbnet_jax.checkpoints import CheckpointError, Checkpoints, find, read
+from btbnet_jax.digests import digest
 
 # Where Orbax fails to read or write one array, it leaves the coroutines of the others behind.
 pytestmark = [

@@ -30,7 +30,7 @@ FLOORS = (
     ),
     ("weights", "checkpoints", "data", "augment", "builders", "pretrained"),
     ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
-    ("images", "resize", "writing", "compiler", "processes", "config", "types"),
+    ("images", "resize", "writing", "compiler", "processes", "digests", "config", "types"),
 )
 ORDER = ["__init__", *(room for floor in FLOORS for room in floor)]
 

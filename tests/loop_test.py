@@ -18,8 +18,9 @@ import script_calls
 from small_runs import CONFIG
 
 from btbnet_jax import loop
-from btbnet_jax.checkpoints import Checkpoints, digest, find, read
+from btbnet_jax.checkpoints import Checkpoints, find, read
 from btbnet_jax.config import Normalisation, TrainConfig
+from btbnet_jax.digests import digest
 from btbnet_jax.images import image_size
 from btbnet_jax.journal import Journal
 from btbnet_jax.loop import Schedule, Stopped, train

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from small_runs import CONFIG
 
-from btbnet_jax.checkpoints import Checkpoints, digest
+from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.cli import main
 from btbnet_jax.cli import weights as command
+from btbnet_jax.digests import digest
 from btbnet_jax.initial import weights_of
 from btbnet_jax.network import init_params
 from btbnet_jax.weights import load_weights, save_weights

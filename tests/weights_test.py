@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_runs import CONFIG
 
-from btbnet_jax.checkpoints import Checkpoints, digest
+from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.config import NetworkConfig, TrainConfig
+from btbnet_jax.digests import digest
 from btbnet_jax.initial import initial_params, load_trained, weights_of
 from btbnet_jax.network import init_params
 from btbnet_jax.weights import (
