@@ -4,16 +4,23 @@
     python benchmarks/against_pytorch.py
     python benchmarks/against_pytorch.py --scales 1 --repeat 5
     python benchmarks/against_pytorch.py --task train --height 128 --breadth 128
+    python benchmarks/against_pytorch.py --batch 8 --repeat 20                      # for a GPU
+    python benchmarks/against_pytorch.py --batch 8 --repeat 20 --task train
 
 Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides
-take turns.  The last column is the largest difference of its map from that of direct float32 convolutions here; with
-`--task train`, that of the loss after the same number of steps.
+take turns.  On a GPU those of bfloat16 take part, and Winograd's way does not; memory is then that of the GPU.
+
+Rates count the operations of direct convolutions for every side, three times in a training step; "of the peak" is the
+share of the rate of a large matrix product in the same type, measured first on the same device.  The last column is the
+largest difference of a side's map from that of direct float32 convolutions here; with `--task train`, that of the loss
+after the same number of steps.
 """
 
 import argparse
 import contextlib
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import subprocess
@@ -26,11 +33,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.sides import SIDES, network_config, parser
+from benchmarks.sides import SIDES, parser
 from btbnet_jax.report import markdown_table, versions
 
-COLUMNS = ("side", "first call, s", "median, s", "least, s", "times the fastest PyTorch", "peak memory, GiB", "differs")
+COLUMNS = (
+    *("side", "first call, s", "median, s", "least, s", "times the fastest PyTorch"),
+    *("TFLOP/s", "of the peak", "peak memory, GiB", "differs"),
+)
 REFERENCE = "JAX, direct"
+_ENVIRONMENT = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # the sides share a GPU
 
 
 def main() -> None:
@@ -42,38 +53,38 @@ def main() -> None:
     arguments.add_argument("--repeat", type=int, default=3, help="turns of each side, after the first (3)")
     arguments.add_argument("--save", type=Path, help="file for the table, .md")
     options = arguments.parse_args()
-    chosen = options.side or [side for side in SIDES if "bfloat16" not in side]
     with tempfile.TemporaryDirectory() as folder:
-        _write_params(options, Path(folder))
-        rows = _measured(options, chosen, Path(folder))
+        facts = _prepared(options, Path(folder))
+        chosen = options.side or [side for side in SIDES if ("Winograd" if facts["gpu"] else "bfloat16") not in side]
+        rows = _measured(options, chosen, Path(folder), facts)
     table = f"{_what(options)}\n\n{markdown_table(rows, COLUMNS)}\n{_machine()}\n"
     print(table)
     if options.save:
         options.save.write_text(table)
 
 
-def _write_params(options: argparse.Namespace, folder: Path) -> None:
-    """The weights of both sides; in a process of its own, as this one has to leave the memory to the sides."""
-    code = """
-import json, sys, jax, numpy
-from btbnet_jax.config import NetworkConfig
-from btbnet_jax.network import init_params
-from btbnet_jax.weights import flat
-params = init_params(jax.random.key(0), NetworkConfig.from_json(json.loads(sys.argv[1])))
-numpy.savez(sys.argv[2], **{name: numpy.asarray(leaf) for name, leaf in flat(params).items()})
-"""
-    config = json.dumps(network_config(options).to_json())
-    subprocess.run([sys.executable, "-c", code, config, str(folder / "params.npz")], check=True)
+def _prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Writes the weights of both sides, and returns the operations of a call and the peak in each type.
+
+    All of it in a process of its own, as this one has to leave the memory to the sides.
+    """
+    command = [sys.executable, str(Path(__file__).with_name("sides.py")), *_common(options), "--prepare", str(folder)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=_ENVIRONMENT).stdout)
+
+
+def _common(options: argparse.Namespace) -> list[str]:
+    known = {action.dest for action in parser()._actions}
+    return [f"--{key}={value}" for key, value in vars(options).items() if key in known]
 
 
 class _Side:
     """A process that computes when it is told to."""
 
     def __init__(self, name: str, options: argparse.Namespace, folder: Path) -> None:
-        known = {action.dest for action in parser()._actions}
-        values = [f"--{key}={value}" for key, value in vars(options).items() if key in known]
-        command = [sys.executable, str(Path(__file__).with_name("sides.py")), *values, name, str(folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        script = str(Path(__file__).with_name("sides.py"))
+        command = [sys.executable, script, *_common(options), f"--side={name}", str(folder)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=_ENVIRONMENT)
         self.name, self.times = name, []
         self.first = self._read()["first"]
 
@@ -97,7 +108,9 @@ class _Side:
         raise SystemExit(f"{self.name} ended without an answer; see above")
 
 
-def _measured(options: argparse.Namespace, chosen: list[str], folder: Path) -> list[dict[str, Any]]:
+def _measured(
+    options: argparse.Namespace, chosen: list[str], folder: Path, facts: dict[str, Any]
+) -> list[dict[str, Any]]:
     sides = [_Side(name, options, folder) for name in chosen]
     for _ in range(options.repeat):
         for side in sides:
@@ -105,25 +118,23 @@ def _measured(options: argparse.Namespace, chosen: list[str], folder: Path) -> l
     peaks = {side.name: side.end() for side in sides}
     results = {name: np.load(folder / "{}_{}.npy".format(*SIDES[name])) for name in chosen}
     medians = {side.name: float(np.median(side.times)) for side in sides}
-    theirs = [seconds for name, seconds in medians.items() if name.startswith("PyTorch") and "bfloat16" not in name]
-    return [
-        dict(
-            zip(
-                COLUMNS,
-                (
-                    side.name,
-                    side.first,
-                    medians[side.name],
-                    min(side.times),
-                    min(theirs, default=float("nan")) / medians[side.name],
-                    peaks[side.name],
-                    _difference(results, side.name),
-                ),
-                strict=True,
-            )
-        )
-        for side in sides
+    theirs = [
+        medians[name] for name in chosen if name.startswith("PyTorch") and (facts["gpu"] or "bfloat16" not in name)
     ]
+    rows = []
+    for side in sides:
+        rate = facts["flop"] / medians[side.name] / 1e12
+        peak = facts["bfloat16" if "bfloat16" in side.name else "float32"]
+        ratio = min(theirs, default=float("nan")) / medians[side.name]
+        values = (side.name, side.first, medians[side.name], min(side.times), ratio, rate, f"{rate / peak:.0%}")
+        values += (peaks[side.name], _difference(results, side.name))
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    rows += [
+        {"side": f"a matrix product, {dtype}", "TFLOP/s": facts[dtype], "of the peak": "100%"}
+        for dtype in ("float32", "bfloat16")
+        if dtype == "float32" or any(dtype in name for name in chosen)
+    ]
+    return rows
 
 
 def _difference(results: dict[str, np.ndarray], name: str) -> str:

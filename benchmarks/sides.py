@@ -1,4 +1,4 @@
-"""The two sides of `against_pytorch.py`, each run in a process of its own: `python benchmarks/sides.py SIDE ...`.
+"""The two sides of `against_pytorch.py`, each run in a process of its own: `python benchmarks/sides.py --side=...`.
 
 A side prints a line of JSON when it is ready, computes once for each line that it reads, and answers with a line of
 JSON: seconds.  At the end of its input it saves what it computed.
@@ -46,9 +46,13 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Runs one side."""
     arguments = argparse.ArgumentParser(parents=[parser()])
-    arguments.add_argument("side", choices=SIDES)
+    arguments.add_argument("--side", choices=SIDES)
+    arguments.add_argument("--prepare", action="store_true", help="write params.npz, and say what is to be known")
     arguments.add_argument("folder", type=Path, help="of params.npz, and of what comes out")
     options = arguments.parse_args()
+    if options.prepare:
+        _answer(**_prepared(options))
+        return
     library, variant = SIDES[options.side]
     start = time.perf_counter()
     call, result = (_jax_side if library == "jax" else _torch_side)(options, variant)
@@ -59,7 +63,49 @@ def main() -> None:
         call()
         _answer(seconds=time.perf_counter() - start)
     np.save(options.folder / f"{library}_{variant}.npy", result())
-    _answer(peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    _answer(peak=_peak_memory(library) / 2**30)
+
+
+def _prepared(options: argparse.Namespace) -> dict[str, float]:
+    """Writes the weights; the operations of a call, and the rate of a matrix product in TFLOP/s."""
+    import jax
+    import jax.numpy as jnp
+
+    from btbnet_jax.network import BTBNet, init_params
+    from btbnet_jax.weights import flat
+
+    config = network_config(options)
+    params = init_params(jax.random.key(0), config)
+    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in flat(params).items()}
+    np.savez(options.folder / "params.npz", **arrays)
+    lowered: Any = jax.jit(_focus_map(BTBNet(config))).lower(params, inputs(options)[0])
+    flop = lowered.cost_analysis()["flops"] * (3 if options.task == "train" else 1)
+    on_gpu = jax.default_backend() == "gpu"
+    side, found = 8192 if on_gpu else 2048, {}
+    for dtype in ("float32", "bfloat16"):
+        matrix = jax.device_put(jnp.ones((side, side), dtype))
+        product, times = jax.jit(jnp.matmul), []
+        for _ in range(6 if on_gpu or dtype == "float32" else 2):
+            start = time.perf_counter()
+            product(matrix, matrix).block_until_ready()
+            times.append(time.perf_counter() - start)
+        found[dtype] = 2e-12 * side**3 / min(times[1:])
+    return found | {"flop": flop, "gpu": on_gpu}
+
+
+def _peak_memory(library: str) -> int:
+    """Of the GPU where there is one, else of the process; bytes."""
+    if library == "jax":
+        import jax
+
+        if stats := jax.devices()[0].memory_stats():
+            return stats["peak_bytes_in_use"]
+    else:
+        import torch  # pyright: ignore[reportMissingImports]
+
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def inputs(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
