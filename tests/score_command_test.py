@@ -82,6 +82,11 @@ def test_an_output_folder_gets_tables_curves_and_pictures(score: Score, tmp_path
     assert json.loads((tmp_path / "out" / "results.json").read_text())["size"] == 16
 
 
+def test_a_lone_folder_is_shown_beside_the_constant_maps(score: Score, tmp_path: Path):
+    assert score("good", "--masks", "masks", "--output", "out")[0] == 0
+    assert (tmp_path / "out" / "differing.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
