@@ -138,6 +138,8 @@ def evaluate(output: Path) -> None:
         scored = {label: maps_method({name: maps_dir / label / f"{name}.png" for name in names}) for label in scored}
     results.write_panels(output, counts, scored, list(methods), examples, size=size)
     print_table(rows, ["method", *results.HEADLINE], title=title)
+    for note in results.notes(counts[subject]):
+        print(f"note: {note}")
     print(f"all protocols, intervals, curves and pictures: {output}")
     if BEAT.value and (better := results.beaten(rows, list(methods))):
         raise RuntimeError(f"the adaptive F of {' or '.join(methods)} does not beat that of {', '.join(better)}")

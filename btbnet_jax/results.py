@@ -34,7 +34,7 @@ def write_results(
 
     scores.md has every protocol with its 95 % interval, differences.md how far the subject is above the other
     methods, breakdown.md the figures of easy and hard images, images.csv those of each image, curves.* precision
-    and recall, and results.json all that the tables say and what is needed to repeat it.
+    and recall, and results.json all that the tables say, `notes`, and what is needed to repeat it.
 
     Args:
       folder: to write to, made if it does not exist.
@@ -82,10 +82,23 @@ def write_results(
         "breakdown": hard,
         **details,
         "num_images": num_images,
+        "notes": notes(counts[subject]),
         "versions": report.versions(),
     }
     report.write_json(folder / "results.json", values)
     return rows
+
+
+def notes(counts: LevelCounts) -> list[str]:
+    """Returns what one should know of the masks that maps were scored by; nothing where they are as usual."""
+    positive = counts.pixels(counts.mask_level > 0.1 * 255)  # the lowest level that `metrics` calls in focus
+    empty, num_images = int((positive == 0).sum()), len(counts.names)
+    if not empty:
+        return []
+    return [
+        f"{empty} of {num_images} masks have no pixel that counts as in focus: there every map has an F of 0, but for "
+        "the protocols of blur"
+    ]
 
 
 def _write_intervals(path: Path, intervals: Mapping[str, Mapping[str, Interval]], what: str, form: str) -> None:

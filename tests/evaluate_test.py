@@ -236,6 +236,13 @@ def test_a_folder_with_masks_of_test_images_needs_to_be_the_final_look_too(evalu
     assert (status, len(table(tmp_path / "log.csv"))) == (0, 1), errors
 
 
+def test_masks_that_are_all_black_are_noted(evaluate: Call, tmp_path: Path):
+    (tmp_path / "masks").mkdir()
+    write_png(tmp_path / "masks" / "a.png", np.zeros((8, 8), np.uint8))
+    status, output, errors = evaluate("--masks=masks", "--maps=mine=masks", "--size=0")
+    assert (status, errors, "note: 1 of 1 masks have no pixel" in output) == (0, "", True)
+
+
 def test_masks_that_are_mostly_in_focus_are_scored_where_that_is_said_to_be_right(evaluate: Call, tmp_path: Path):
     (tmp_path / "masks").mkdir()
     for number in range(8):

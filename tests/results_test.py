@@ -67,6 +67,15 @@ def test_the_json_holds_what_is_needed_to_repeat_it(written: tuple[Path, list[di
     assert {"btbnet_jax", "jax", "device"} < values["versions"].keys()
 
 
+def test_masks_without_a_pixel_in_focus_are_noted(tmp_path: Path):
+    masks = [MASK, 0 * MASK, MASK // 11]  # whose brightest levels are 255, 0 and 23
+    counts = merge(LevelCounts.from_maps(f"{n}", MAPS["right"], mask) for n, mask in enumerate(masks))
+    results.write_results(tmp_path, {"mine": counts}, subject="mine", title="", details={})
+    (note,) = json.loads((tmp_path / "results.json").read_text())["notes"]
+    assert note.startswith("2 of 3 masks have no pixel that counts as in focus")
+    assert results.notes(counts_of("a wrong")) == []
+
+
 def test_every_image_has_a_line_for_each_method(written: tuple[Path, list[dict[str, Any]]]):
     with (written[0] / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

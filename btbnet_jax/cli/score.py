@@ -96,6 +96,8 @@ def _score(options: argparse.Namespace, folders: dict[str, Path], examples: Exam
             options.output, counts, methods | constant, list(methods), examples, what | {"maps": options.maps}, title
         )
     print_table(rows, list(rows[0]), title=title)
+    for note in results.notes(next(iter(counts.values()))):
+        print(f"note: {note}")
 
 
 def _check(options: argparse.Namespace) -> None:
