@@ -24,6 +24,7 @@ from btbnet_jax.evaluation import (
     count_levels,
     folder_examples,
     folder_method,
+    maps_method,
     network_method,
 )
 from btbnet_jax.histograms import LevelCounts
@@ -110,9 +111,10 @@ def evaluate(output: Path) -> None:
     _check_final(is_test)
     methods = _methods(runs, folders, examples, size)
     scored = methods | _baselines()
+    maps_dir = output / "maps" if SAVE_MAPS.value else None
 
     reading: dict[str, Any] = {"size": size, "batch_size": BATCH_SIZE.value if size else 1, "threads": THREADS.value}
-    counts = count_levels(scored, examples, **reading, maps_dir=output / "maps" if SAVE_MAPS.value else None)
+    counts = count_levels(scored, examples, **reading, maps_dir=maps_dir)
     counts = {label: _as_asked(one) for label, one in counts.items()}
     what = {"data": name, "split": split, "size": size, "positive": POSITIVE.value}
     what["mask_threshold"] = "" if MASK_THRESHOLD.value is None else MASK_THRESHOLD.value
@@ -135,8 +137,12 @@ def evaluate(output: Path) -> None:
     measures = difficulty(examples, **reading) if examples.has_images else None
     subject = next(iter(methods))
     rows = results.write_results(output, counts, subject=subject, title=title, details=details, measures=measures)
-    results.write_panels(output, counts, methods, examples, size=size)
+    if maps_dir:  # which has them all
+        scored = {label: maps_method({name: maps_dir / label / f"{name}.png" for name in names}) for label in scored}
+    results.write_panels(output, counts, scored, list(methods), examples, size=size)
     print_table(rows, ["method", *results.HEADLINE], title=title)
+    for note in results.notes(counts[subject]):
+        print(f"note: {note}")
     print(f"all protocols, intervals, curves and pictures: {output}")
     if BEAT.value and (better := results.beaten(rows, list(methods))):
         raise RuntimeError(f"the adaptive F of {' or '.join(methods)} does not beat that of {', '.join(better)}")
@@ -164,12 +170,12 @@ def _as_asked(counts: LevelCounts) -> LevelCounts:
 
 
 def _runs() -> dict[str, Trained]:
-    """The runs by their names: those given, else "BTBNet", and the folder's where there are several."""
+    """The runs by their names: those given, else those of their folders or files."""
     runs: dict[str, Trained] = {}
     for entry in RUN.value:
         label, has_name, folder = entry.rpartition("=")
         if not has_name:
-            label = "BTBNet" if len(RUN.value) == 1 else Path(folder).name.removesuffix(".safetensors")
+            label = Path(folder).absolute().name.removesuffix(".safetensors")
         _check_label(label, folder, f"--run={entry}", runs)
         runs[label] = load_trained(folder)
     return runs

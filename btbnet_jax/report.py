@@ -143,7 +143,7 @@ def panel(
       path: ends in ".png".
       rows: images ``[h, w, 3]`` and masks or maps ``[h, w]`` of any size.  Each is scaled to 240 pixels on its
         larger side, and to fewer where there are many.
-      column_titles: one line each, such as "image", "mask", "BTBNet".
+      column_titles: one line each, such as "image", "mask", "btbnet-small".
       row_titles: one or more lines each, such as the name of the image and its figures.
 
     Raises:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
 from btbnet_jax import metrics, report
 from btbnet_jax.data import Examples
@@ -32,7 +34,7 @@ def write_results(
 
     scores.md has every protocol with its 95 % interval, differences.md how far the subject is above the other
     methods, breakdown.md the figures of easy and hard images, images.csv those of each image, curves.* precision
-    and recall, and results.json all that the tables say and what is needed to repeat it.
+    and recall, and results.json all that the tables say, `notes`, and what is needed to repeat it.
 
     Args:
       folder: to write to, made if it does not exist.
@@ -80,10 +82,23 @@ def write_results(
         "breakdown": hard,
         **details,
         "num_images": num_images,
+        "notes": notes(counts[subject]),
         "versions": report.versions(),
     }
     report.write_json(folder / "results.json", values)
     return rows
+
+
+def notes(counts: LevelCounts) -> list[str]:
+    """Returns what one should know of the masks that maps were scored by; nothing where they are as usual."""
+    positive = counts.pixels(counts.mask_level > 0.1 * 255)  # the lowest level that `metrics` calls in focus
+    empty, num_images = int((positive == 0).sum()), len(counts.names)
+    if not empty:
+        return []
+    return [
+        f"{empty} of {num_images} masks have no pixel that counts as in focus: there every map has an F of 0, but for "
+        "the protocols of blur"
+    ]
 
 
 def _write_intervals(path: Path, intervals: Mapping[str, Mapping[str, Interval]], what: str, form: str) -> None:
@@ -115,83 +130,65 @@ def _write_images(path: Path, counts: Mapping[str, LevelCounts], measures: Diffi
 
 
 def write_panels(
-    folder: Path, counts: Mapping[str, LevelCounts], methods: Mapping[str, Method], examples: Examples, *, size: int
+    folder: Path,
+    counts: Mapping[str, LevelCounts],
+    methods: Mapping[str, Method],
+    subjects: Sequence[str],
+    examples: Examples,
+    *,
+    size: int,
 ) -> None:
-    """Writes best_median_worst.png by the first method, and differing.png where there are several.
+    """Writes best_median_worst.png by the first subject, and differing.png by all of them; both show every method.
+
+    A lone subject differs from the best of the other methods; without any there is no differing.png.
 
     Args:
       folder: to write to.
-      counts: of all methods that are shown, in the order of `examples`.
-      methods: to show the maps of.
+      counts: of all methods, in the order of `examples`.
+      methods: to show the maps of; they are computed anew, for the images that are shown alone.
+      subjects: networks and folders of maps, which choose the images.
       examples: that were scored.
       size: that they were scored at.
     """
-    write_panel(folder / "best_median_worst.png", counts[next(iter(methods))], methods, examples, size=size)
-    if len(methods) > 1:
-        write_differing(folder / "differing.png", counts, methods, examples, size=size)
+    figures = {name: metrics.adaptive.of_images(counts[name])[:, 0] for name in methods}
+    others = sorted(methods.keys() - set(subjects), key=lambda name: (-figures[name].mean(), name))
+    rivals = list(subjects) if len(subjects) > 1 else [*subjects, *others[:1]]
+    panels = {"best_median_worst.png": best_median_worst(subjects[0], figures[subjects[0]])}
+    if len(rivals) > 1:
+        panels["differing.png"] = most_differing({name: figures[name] for name in rivals})
+    indices = sorted({index for chosen in panels.values() for index in chosen})
+    rows = dict(zip(indices, pictures(methods.values(), examples, indices, size=size), strict=True))
+    first = 0 if examples.has_images else 1
+    for name, chosen in panels.items():
+        report.panel(
+            folder / name,
+            [rows[index][first:] for index in chosen],
+            column_titles=["image", "mask", *methods][first:],
+            row_titles=[f"{examples.name(index)}\n{title}" for index, title in chosen.items()],
+        )
 
 
-def write_panel(
-    path: Path, counts: LevelCounts, methods: Mapping[str, Method], examples: Examples, *, size: int, each: int = 3
-) -> None:
-    """Writes a picture of the best, the median and the worst images by the `adaptive` F of one method.
-
-    Args:
-      path: ends in ".png".
-      counts: of the method that ranks the images, in the order of `examples`.
-      methods: to show the maps of.
-      examples: that were scored.
-      size: that they were scored at.
-      each: how many of each kind.
-    """
-    figures = metrics.adaptive.of_images(counts)[:, 0]
+def best_median_worst(name: str, figures: Float[ndarray, " i"], *, each: int = 3) -> dict[int, str]:
+    """Returns which images to show, and as what: some of the best, the median and the worst by the F of a method."""
     order = np.argsort(-figures, kind="stable")
     middle = max(0, (len(order) - each) // 2)
     ranks = [*range(each), *range(middle, middle + each), *range(len(order) - each, len(order))]
     chosen: dict[int, str] = {}
     for rank, kind in zip(ranks, ["best"] * each + ["median"] * each + ["worst"] * each, strict=True):
         if 0 <= rank < len(order):
-            chosen.setdefault(int(order[rank]), kind)
-    titles = [f"{kind}\n{examples.name(index)}\nadaptive F\n{figures[index]:.3f}" for index, kind in chosen.items()]
-    _write_pictures(path, methods, examples, list(chosen), titles, size)
+            index = int(order[rank])
+            chosen.setdefault(index, f"{kind}\nadaptive F\n{name} {figures[index]:.3f}")
+    return chosen
 
 
-def write_differing(
-    path: Path,
-    counts: Mapping[str, LevelCounts],
-    methods: Mapping[str, Method],
-    examples: Examples,
-    *,
-    size: int,
-    num: int = 8,
-) -> None:
-    """Writes a picture of the images on which the methods' `adaptive` F lies furthest apart.
-
-    Args:
-      path: ends in ".png".
-      counts: of all methods that are shown, in the order of `examples`.
-      methods: to show the maps of.
-      examples: that were scored.
-      size: that they were scored at.
-      num: how many images at most.
-    """
-    figures = np.stack([metrics.adaptive.of_images(counts[name])[:, 0] for name in methods])
-    spread = figures.max(axis=0) - figures.min(axis=0)
-    chosen = np.argsort(-spread, kind="stable")[:num].tolist()
-    titles = [
-        "\n".join([examples.name(index), "adaptive F", *(f"{f:.3f}" for f in figures[:, index])]) for index in chosen
-    ]
-    _write_pictures(path, methods, examples, chosen, titles, size)
-
-
-def _write_pictures(
-    path: Path, methods: Mapping[str, Method], examples: Examples, chosen: list[int], titles: list[str], size: int
-) -> None:
-    rows = pictures(methods.values(), examples, chosen, size=size)
-    columns = ["image", "mask", *methods]
-    if not examples.has_images:
-        rows, columns = [row[1:] for row in rows], columns[1:]
-    report.panel(path, rows, column_titles=columns, row_titles=titles)
+def most_differing(figures: Mapping[str, Float[ndarray, " i"]], *, num: int = 8) -> dict[int, str]:
+    """Returns on which images, `num` at most, the F of some methods lies furthest apart, and what it is there."""
+    table = np.stack(list(figures.values()))
+    chosen = np.argsort(table.min(axis=0) - table.max(axis=0), kind="stable")[:num].tolist()
+    return {
+        index: "\n".join(["adaptive F", *(f"{name} {of_method[index]:.3f}" for name, of_method in figures.items())])
+        for index in chosen
+    }
 
 
 LOG_COLUMNS = (

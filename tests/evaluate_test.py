@@ -109,13 +109,13 @@ def test_a_final_look_is_logged_with_the_digest_of_the_weights_each_time(
         assert (status, "pairs/small, test, 3 images" in output) == (0, True), errors
     rows = table(tmp_path / "results" / "log.csv")
     assert [(row["method"], row["params_sha256"]) for row in rows] == [
-        ("BTBNet", read(find(run)[0]).digests["average"]),
+        ("run", read(find(run)[0]).digests["average"]),
         ("masks", "none"),
     ] * 2
     what = {(row["data"], row["split"], row["size"], row["positive"], row["mask_threshold"]) for row in rows}
     assert what == {("pairs/small", "test", "16", "focus", "")}
     scores = {row["method"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["scores"]}
-    assert [row["adaptive"] for row in rows[:2]] == [f"{scores[name]['adaptive']:.4f}" for name in ("BTBNet", "masks")]
+    assert [row["adaptive"] for row in rows[:2]] == [f"{scores[name]['adaptive']:.4f}" for name in ("run", "masks")]
     assert scores["masks"]["mae"] == 0
 
 
@@ -127,6 +127,15 @@ def test_a_weights_file_scores_as_the_run_that_it_was_made_of(evaluate: Call, ru
     of_run, of_file = ({**row, "method": ""} for row in results["scores"])
     assert of_run == of_file
     assert results["params_sha256"]["file"] == read(find(run)[0]).digests["average"]
+
+
+def test_a_network_without_a_name_is_called_as_its_folder_or_file_is(evaluate: Call, run: Path, tmp_path: Path):
+    save_weights(tmp_path / "file.v2.safetensors", weights_of(run, licence=""))
+    for entry, name in ((run, "run"), ("file.v2.safetensors", "file.v2")):
+        status, _, errors = evaluate(f"--run={entry}", "--baselines=")
+        assert (status, errors) == (0, "")
+        scores = json.loads((tmp_path / "out" / "results.json").read_text())["scores"]
+        assert [row["method"] for row in scores] == [name]
 
 
 def test_only_what_beats_the_baselines_passes_where_it_must(evaluate: Call, white_maps: dict[str, Path]):
@@ -227,6 +236,13 @@ def test_a_folder_with_masks_of_test_images_needs_to_be_the_final_look_too(evalu
     assert (status, len(table(tmp_path / "log.csv"))) == (0, 1), errors
 
 
+def test_masks_that_are_all_black_are_noted(evaluate: Call, tmp_path: Path):
+    (tmp_path / "masks").mkdir()
+    write_png(tmp_path / "masks" / "a.png", np.zeros((8, 8), np.uint8))
+    status, output, errors = evaluate("--masks=masks", "--maps=mine=masks", "--size=0")
+    assert (status, errors, "note: 1 of 1 masks have no pixel" in output) == (0, "", True)
+
+
 def test_masks_that_are_mostly_in_focus_are_scored_where_that_is_said_to_be_right(evaluate: Call, tmp_path: Path):
     (tmp_path / "masks").mkdir()
     for number in range(8):
@@ -247,8 +263,9 @@ def test_the_maps_of_a_run_score_the_same_when_they_are_read_again(
     arguments = ["--data=pairs/small", "--split=train", f"--size={size}"]
     status, _, errors = evaluate(*arguments, f"--run={run}", "--save_maps")
     assert status == 0, errors
+    assert (tmp_path / "out" / "differing.png").exists()  # from the best baseline
     first = json.loads((tmp_path / "out" / "results.json").read_text())["scores"][0]
-    (tmp_path / "out" / "maps" / "BTBNet").rename(tmp_path / "maps")
+    (tmp_path / "out" / "maps" / "run").rename(tmp_path / "maps")
     status, _, errors = evaluate(*arguments, "--maps=maps=maps")
     assert status == 0, errors
     again = json.loads((tmp_path / "out" / "results.json").read_text())["scores"][0]

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from btbnet_jax.images import write_png
 from btbnet_jax.maps import find_maps
@@ -11,10 +12,10 @@ from btbnet_jax.sources.names import candidates
 SIZES = {"a": (4, 6), "b": (4, 6)}
 
 
-def write(folder: Path, *names: str, size: tuple[int, int] = (4, 6)) -> None:
+def write(folder: Path, *names: str, size: tuple[int, int] = (4, 6), level: int = 0) -> None:
     folder.mkdir(exist_ok=True)
     for name in names:
-        write_png(folder / name, np.zeros(size, np.uint8))
+        write_png(folder / name, np.full(size, level, np.uint8))
 
 
 @pytest.mark.parametrize("names", [("a.png", "b.png"), ("a_FinalMap.png", "b.png"), ("gt-a.png", "b_pred.png")])
@@ -71,6 +72,47 @@ def test_a_wrong_folder_says_what_is_in_it(tmp_path: Path):
         SourceError, match=r"no map in .* has the name of an image:\n- images are called a, b\n- .*x\.png"
     ):
         find_maps(tmp_path, SIZES)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "highest", "words"),
+    [
+        (np.uint8, 1, "the brightest level of all maps is 1 of 255, which is nearly black: multiply"),
+        (np.uint16, 255, "the brightest level of all maps is 255 of 65535, which is nearly black: save"),
+        (np.uint16, 1, "the brightest level of all maps is 1 of 65535"),
+    ],
+)
+def test_maps_that_are_nearly_black_by_mistake_are_refused(
+    tmp_path: Path, dtype: type[np.generic], highest: int, words: str
+):
+    for name, level in (("a", 0), ("b", highest)):
+        Image.fromarray(np.full((4, 6), level, dtype)).save(tmp_path / f"{name}.png")
+    with pytest.raises(SourceError, match=words):
+        find_maps(tmp_path, SIZES)
+    write(tmp_path, "a.png", level=2)  # one that is brighter tells that the scale is right
+    assert len(find_maps(tmp_path, SIZES)[0]) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_maps_that_find_nothing_in_focus_are_scored(tmp_path: Path, dtype: type[np.generic]):
+    for name in SIZES:
+        Image.fromarray(np.zeros((4, 6), dtype)).save(tmp_path / f"{name}.tiff")
+    assert len(find_maps(tmp_path, SIZES)[0]) == 2
+
+
+def test_all_maps_that_cannot_be_read_are_named_at_once(tmp_path: Path):
+    write(tmp_path, "a.png", level=200)
+    coloured = np.zeros((4, 6, 3), np.uint8)
+    coloured[..., 0] = 200
+    write_png(tmp_path / "b.png", coloured)
+    for name, value in (("c", np.nan), ("d", 255)):
+        Image.fromarray(np.full((4, 6), value, np.float32)).save(tmp_path / f"{name}.tiff")
+    with pytest.raises(SourceError) as caught:
+        find_maps(tmp_path, dict.fromkeys("abcd", (4, 6)))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    for line, words in zip(lines[1:], ("b.png: has colours", "c.tiff: a map has", "d.tiff: a map has"), strict=True):
+        assert words in line
 
 
 def test_a_name_that_is_itself_such_a_word_is_found():

@@ -73,6 +73,14 @@ def test_a_map_may_have_16_bits_or_floating_point_from_0_to_1():
     np.testing.assert_array_equal(images.read_map(encoded(Image.fromarray(values), "TIFF")), [[0, 128, 0, 255]])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "level", "white"), [(np.uint8, 7, 255), (np.uint16, 700, 65535), (np.float32, 0.5, 1)]
+)
+def test_the_brightest_level_of_a_map_is_the_one_in_its_file(dtype: type[np.generic], level: float, white: int):
+    values = np.array([[0, level, 0]], dtype)
+    assert images.brightest(encoded(Image.fromarray(values), "TIFF")) == (level, white)
+
+
 @pytest.mark.parametrize("value", [np.nan, -0.1, 1.1])
 def test_floating_point_outside_0_to_1_is_no_map(value: float):
     values = np.array([[0.5, value]], np.float32)

@@ -82,6 +82,17 @@ def test_an_output_folder_gets_tables_curves_and_pictures(score: Score, tmp_path
     assert json.loads((tmp_path / "out" / "results.json").read_text())["size"] == 16
 
 
+def test_black_masks_are_noted(score: Score, tmp_path: Path):
+    assert "note:" not in score("good", "--masks", "masks")[1]
+    write_png(tmp_path / "masks" / "a.png", np.zeros((20, 30), np.uint8))
+    assert "note: 1 of 3 masks have no pixel that counts as in focus" in score("good", "--masks", "masks")[1]
+
+
+def test_a_lone_folder_is_shown_beside_the_constant_maps(score: Score, tmp_path: Path):
+    assert score("good", "--masks", "masks", "--output", "out")[0] == 0
+    assert (tmp_path / "out" / "differing.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

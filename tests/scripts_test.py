@@ -63,15 +63,15 @@ def test_the_command_evaluates_the_images_that_the_run_held_out(runs: Runs, smal
     arguments = [f"--run={runs.interrupted}", f"--data_dir={small_data}", f"--output={tmp_path}"]
     status, output = ended(command(ROOT / "evaluate.py", *arguments))
     assert (status, "pairs/small, validation, 2 images at 16 × 16" in output) == (0, True)
-    for method in ("BTBNet", "all_blurred", "all_in_focus", "laplacian_variance"):
+    for method in ("interrupted", "all_blurred", "all_in_focus", "laplacian_variance"):
         assert f"{method} " in output
     held_out = hold_out(Examples(small_data, "pairs/small", "train"), "2")[1]
-    images = [row["image"] for row in table(tmp_path / "images.csv") if row["method"] == "BTBNet"]
+    images = [row["image"] for row in table(tmp_path / "images.csv") if row["method"] == "interrupted"]
     assert images == [held_out.name(index) for index in range(2)]
     values = json.loads((tmp_path / "results.json").read_text())
-    assert values["params_sha256"] == {"BTBNet": read(find(runs.interrupted)[0]).digests["average"]}
-    assert values["configs"] == {"BTBNet": CONFIG.to_json()}
-    assert values["steps"] == {"BTBNet": int(find(runs.interrupted)[0].name)}
+    assert values["params_sha256"] == {"interrupted": read(find(runs.interrupted)[0]).digests["average"]}
+    assert values["configs"] == {"interrupted": CONFIG.to_json()}
+    assert values["steps"] == {"interrupted": int(find(runs.interrupted)[0].name)}
     given = {"run": [str(runs.interrupted)], "data_dir": str(small_data), "output": str(tmp_path)}
     assert given.items() <= values["flags"].items()
     assert values["flags"]["split"] == "validation"  # what was not given as well

@@ -92,8 +92,12 @@ def _score(options: argparse.Namespace, folders: dict[str, Path], examples: Exam
     at = f"{options.size} × {options.size}" if options.size else "their own sizes"
     title = f"{options.masks}, {len(examples)} masks at {at}"
     if options.output:
-        _write(options.output, counts, methods, examples, what | {"maps": options.maps}, title)
+        _write(
+            options.output, counts, methods | constant, list(methods), examples, what | {"maps": options.maps}, title
+        )
     print_table(rows, list(rows[0]), title=title)
+    for note in results.notes(next(iter(counts.values()))):
+        print(f"note: {note}")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -134,10 +138,11 @@ def _write(
     folder: Path,
     counts: dict[str, LevelCounts],
     methods: dict[str, Method],
+    subjects: list[str],
     examples: Examples,
     details: dict[str, Any],
     title: str,
 ) -> None:
-    results.write_results(folder, counts, subject=next(iter(methods)), title=title, details=details)
-    results.write_panels(folder, counts, methods, examples, size=details["size"])
+    results.write_results(folder, counts, subject=subjects[0], title=title, details=details)
+    results.write_panels(folder, counts, methods, subjects, examples, size=details["size"])
     print(f"all protocols, intervals, curves and pictures: {folder}")

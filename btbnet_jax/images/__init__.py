@@ -5,7 +5,7 @@ from btbnet_jax.images.drawing import binary_mask, overlay, side_by_side
 from btbnet_jax.images.encoding import encode_jpeg, encode_png, encode_png16, write_png
 from btbnet_jax.images.files import MAX_PIXELS, PHOTOGRAPH_SUFFIXES, RAW_SUFFIXES, SUFFIXES, ImageError, Source
 from btbnet_jax.images.photographs import Photograph, Picture, as_photograph, read_photograph
-from btbnet_jax.images.reading import image_size, is_plain_jpeg, read_image, read_map, read_mask
+from btbnet_jax.images.reading import brightest, image_size, is_plain_jpeg, read_image, read_map, read_mask
 
 __all__ = [
     "MAX_PIXELS",
@@ -18,6 +18,7 @@ __all__ = [
     "Source",
     "as_photograph",
     "binary_mask",
+    "brightest",
     "encode_jpeg",
     "encode_png",
     "encode_png16",

@@ -56,17 +56,23 @@ def read_map(source: Source, *, max_pixels: int = MAX_PIXELS) -> HostMap:
       FileNotFoundError: no such file.
     """
     with opened(source, max_pixels) as file:
-        image = decoded(file, orientation_of(file), floating=True)
-        if image.mode == "F":
-            try:
-                return quantise(np.asarray(image))
-            except ValueError as error:
-                raise ImageError(str(error)) from error
-        if len(image.getbands()) > 1 or image.mode == "P":
-            colours = np.asarray(image.convert("RGB"))
-            if (colours != colours[..., :1]).any():
-                raise ImageError("has colours, and a map is grey: score the map itself, not a picture of it")
-        return _grey(image)
+        return _map(file)
+
+
+def brightest(source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[float, int]:
+    """Returns the highest level in the file of a map, and the level that is white there: 255, 65535, or 1 in floats.
+
+    Raises:
+      ImageError: as `read_map`.
+      FileNotFoundError: no such file.
+    """
+    with opened(source, max_pixels) as file:
+        levels = _map(file)
+        if file.mode == "F":
+            return float(np.asarray(file).max()), 1
+        if file.mode.startswith("I"):
+            return float(np.asarray(file).max()), 65535
+        return float(levels.max()), 255
 
 
 def image_size(source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -98,6 +104,20 @@ def laid_on_white(image: Image.Image) -> HostImage:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _map(file: Image.Image) -> HostMap:
+    image = decoded(file, orientation_of(file), floating=True)
+    if image.mode == "F":
+        try:
+            return quantise(np.asarray(image))
+        except ValueError as error:
+            raise ImageError(str(error)) from error
+    if len(image.getbands()) > 1 or image.mode == "P":
+        colours = np.asarray(image.convert("RGB"))
+        if (colours != colours[..., :1]).any():
+            raise ImageError("has colours, and a map is grey: score the map itself, not a picture of it")
+    return _grey(image)
 
 
 def _grey(image: Image.Image) -> HostMap:
