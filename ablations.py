@@ -25,6 +25,7 @@ def train_all() -> None:
         folder=train.RUN_DIR.value,
         scores=Path(SCORES.value or Path(train.RUN_DIR.value, "ablations.json")),
         schedule=train.schedule_from_flags(),
+        num_devices=train.DEVICES.value,
     )
     for progress in runs:
         print(f"{progress.row}, seed {progress.seed}: finished\n\n{progress.table}")

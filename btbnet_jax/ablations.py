@@ -73,6 +73,7 @@ def run_ablations(
     folder: Path | str,
     scores: Path,
     schedule: Schedule,
+    num_devices: int | None = None,
 ) -> Iterator[Progress]:
     """Trains every row with every seed, and yields after each run; what is finished is not trained again.
 
@@ -88,6 +89,7 @@ def run_ablations(
       scores: file, ends in ".json", that the scores of every finished run are added to, with the table beside it in
         Markdown; what stands in it is finished, also where its run is no longer there.
       schedule: of the single runs.
+      num_devices: that share each batch, None for all.
 
     Raises:
       ValueError: a row that does not exist, no validation images, or scores under another budget in the file.
@@ -102,7 +104,7 @@ def run_ablations(
             if str(seed) in finished.get(row, {}):
                 continue
             config, run_dir = configured(base, row, seed), _run_dir(Path(folder), row, seed)
-            train(config, data_dir=data_dir, run_dir=run_dir, schedule=schedule)
+            train(config, data_dir=data_dir, run_dir=run_dir, schedule=schedule, num_devices=num_devices)
             found = {row: _final_scores(run_dir)}
             if row == REFERENCE:
                 found |= _inference_scores(config, run_dir, data_dir)

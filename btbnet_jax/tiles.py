@@ -81,7 +81,7 @@ def tiled_logits(config: NetworkConfig, params: Params, image: HostImage, how: T
     """
     result = np.empty(image.shape[:2], np.float32)
     for part, outputs in _fused_tiles(config, params, image, how):
-        result[part] = _fitting(outputs.logits, result[part].shape)
+        result[part] = _fitting(outputs.logits[0, ..., 0], result[part].shape)
     return result
 
 
@@ -97,7 +97,7 @@ def tiled_outputs(config: NetworkConfig, params: Params, image: HostImage, how: 
     for part, outputs in _fused_tiles(config, params, image, how):
         for whole, logits in zip(found, outputs, strict=True):
             place = whole[..., *part]
-            place[...] = _fitting(logits, place.shape)
+            place[...] = _fitting(jnp.reshape(logits, (*whole.shape[:-2], *logits.shape[-3:-1])), place.shape)
     return found
 
 
@@ -223,7 +223,7 @@ def _fusion_tile(
         logits = jnp.asarray(low)[None, ..., None]
         streams.append(resizing(logits) if scale == 1 else logits_of_blend(resizing, logits))
     fusion: Any = _Fusion(config, convolution).apply({"params": params}, streams, images, valid)
-    return Outputs(*(tile.inner(logits)[..., 0, :, :, 0] for logits in (jnp.stack(streams), *fusion)))
+    return Outputs(*(tile.inner(logits) for logits in (jnp.stack(streams), *fusion)))
 
 
 class _Resizing(NamedTuple):

@@ -56,6 +56,7 @@ def test_finished_runs_are_not_trained_again_and_the_table_grows(small_data: Pat
         "folder": tmp_path / "runs",
         "scores": tmp_path / "scores.json",
         "schedule": Schedule(log_every=1),
+        "num_devices": 1,
     }
     first = list(run_ablations(ONE_STREAM, num_seeds=1, **options))
     assert [(progress.row, progress.seed) for progress in first] == [("3S", 0), (ROW, 0)]
@@ -77,7 +78,7 @@ def test_finished_runs_are_not_trained_again_and_the_table_grows(small_data: Pat
 @pytest.mark.usefixtures("rows_of_one_stream")
 def test_as_many_steps_as_it_was_trained_with_score_as_after_training(small_data: Path, tmp_path: Path):
     where: dict[str, Any] = {"data_dir": small_data, "folder": tmp_path, "scores": tmp_path / "scores.json"}
-    list(run_ablations(ONE_STREAM, rows=["3S"], num_seeds=1, **where, schedule=Schedule()))
+    list(run_ablations(ONE_STREAM, rows=["3S"], num_seeds=1, **where, schedule=Schedule(), num_devices=1))
     values = json.loads((tmp_path / "scores.json").read_text())["runs"]
     assert values["3S, 2 steps when used"]["0"]["mae"] == pytest.approx(values["3S"]["0"]["mae"], rel=1e-5)
     assert values["3S, 0 steps when used"] != values["3S, 2 steps when used"]

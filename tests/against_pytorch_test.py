@@ -13,7 +13,7 @@ def compared(*options: str) -> dict[str, list[str]]:
     """The cells of the table by side."""
     found = subprocess.run([sys.executable, str(SCRIPT), *SMALL, *options], check=True, capture_output=True, text=True)
     rows = [line.strip("| ").split(" | ") for line in found.stdout.splitlines() if line.startswith("| ")][2:]
-    return {row[0]: row[1:] for row in rows}
+    return {row[0]: row[1:] for row in rows if not row[0].startswith("a matrix product")}
 
 
 def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
