@@ -4,8 +4,8 @@
     python benchmarks/pipeline.py --flagfile configs/cpu_small.flags --steps 30
 
 Without a flag file, images of a data set are read, decoded, resized to 320 x 320 and turned, and nothing is computed
-from them.  With one, that recipe is trained for some steps in a temporary folder, and the share of the time that it
-waited for data is printed as the run itself measures it (`training.csv` has it for every run).
+from them.  With one, that recipe is trained from nothing for some steps in a temporary folder, and the share of the
+time that it waited for data is printed, as the run itself measures it (`training.csv` has it for every run).
 """
 
 import argparse
@@ -63,7 +63,7 @@ def _train(flagfile: str, data_dir: str, steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # Compilation is in the first half of the steps.
         flags = [f"--flagfile={flagfile}", f"--run_dir={folder}/run", f"--data_dir={data_dir}", f"--steps={steps}"]
-        flags += ["--warmup_steps=0", f"--log_every={max(1, steps // 2)}", "--evaluate_every=100000"]
+        flags += ["--init_from=", "--warmup_steps=0", f"--log_every={max(1, steps // 2)}", "--evaluate_every=100000"]
         subprocess.run(
             [sys.executable, str(root / "train.py"), *flags], check=True, cwd=root, stdout=subprocess.DEVNULL
         )
