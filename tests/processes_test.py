@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -89,7 +88,7 @@ def killed(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A run of four whose third process was killed, how the others ended, and after how many seconds."""
     folder = tmp_path_factory.mktemp("killed")
     processes = start(small_data, folder, 4)
-    wait_for(folder / "checkpoints" / "20", processes)
+    wait_for(folder / "checkpoints" / "8", processes)
     victim = processes.pop(2)
     victim.kill()
     killed_at = time.monotonic()
@@ -97,23 +96,6 @@ def killed(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     seconds = time.monotonic() - killed_at
     victim.communicate()
     return folder, ends, seconds
-
-
-def test_two_processes_train_what_one_device_does_though_a_signal_to_one_of_them_stops_both(
-    alone: Path, small_data: Path, tmp_path: Path
-):
-    folder = tmp_path / "two"
-    processes = start(small_data, folder, 2)
-    wait_for(folder / "checkpoints" / "4", processes)
-    processes[1].send_signal(signal.SIGTERM)
-    ends = [ended(process) for process in processes]
-    assert [status for status, _ in ends] == [128 + signal.SIGTERM] * 2
-    stops = {" ".join(output.split()).partition("stopped by")[2].partition(",")[0] for _, output in ends}
-    assert len(stops) == 1
-    step = stops.pop().removeprefix(" SIGTERM after step ")
-    assert (folder / "checkpoints" / step).exists()
-    assert_same_parameters(train(small_data, folder, 2), alone)
-    assert [path.name for path in sorted((folder / "validation").iterdir())] == ["0000012.png", "0000024.png"]
 
 
 def test_the_death_of_one_process_ends_the_others_with_a_clear_message(killed):
@@ -124,11 +106,22 @@ def test_the_death_of_one_process_ends_the_others_with_a_clear_message(killed):
         assert re.search(r"process [013] of 4 ends, and with it all others|another task died", output), output
 
 
-@pytest.mark.parametrize("num", [1, 2])
-def test_a_run_of_four_goes_on_with_fewer(killed, alone: Path, small_data: Path, tmp_path: Path, num: int):
-    folder = shutil.copytree(killed[0], tmp_path / "copy")
+def test_a_run_of_four_goes_on_with_two_and_with_one_and_ends_where_one_device_does(
+    killed, alone: Path, small_data: Path
+):
+    folder = killed[0]
+    processes = start(small_data, folder, 2)
+    wait_for(folder / "checkpoints" / "16", processes)
+    processes[1].send_signal(signal.SIGTERM)  # to one of them, which stops both
+    ends = [ended(process) for process in processes]
+    assert [status for status, _ in ends] == [128 + signal.SIGTERM] * 2
+    stops = {" ".join(output.split()).partition("stopped by")[2].partition(",")[0] for _, output in ends}
+    assert len(stops) == 1
+    step = stops.pop().removeprefix(" SIGTERM after step ")
+    assert (folder / "checkpoints" / step).exists()
     assert not (folder / "checkpoints" / str(STEPS)).exists()
-    assert_same_parameters(train(small_data, folder, num), alone)
+    assert_same_parameters(train(small_data, folder, 1), alone)
+    assert [path.name for path in sorted((folder / "validation").iterdir())] == ["0000012.png", "0000024.png"]
 
 
 @pytest.mark.parametrize(

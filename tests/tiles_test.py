@@ -185,10 +185,9 @@ def test_one_program_for_each_stream_and_one_for_the_fusion_serve_all_sizes_with
     assert without_cache(compiled)() == [3, 1]
 
 
-@pytest.mark.parametrize("num", [2, 8])
-def test_devices_share_the_tiles_of_an_image(params: Params, num: int):
-    devices = tuple(jax.devices()[:num])
-    for size in ((90, 75), (20, 140), (16, 16)):  # 3 x 3 tiles, 1 x 5, and fewer than there are devices
+def test_devices_share_the_tiles_of_an_image(params: Params):
+    devices = tuple(jax.devices())
+    for size in ((90, 75), (16, 16)):  # 3 x 3 tiles, and fewer than there are devices
         image = picture(*size)
         found = tiled_outputs(CONFIG, params, image, Tiling(TILE, devices=devices))
         assert_same(found, tiled_outputs(CONFIG, params, image, Tiling(TILE)))
