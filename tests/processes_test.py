@@ -18,7 +18,7 @@ from script_calls import FLAGS, ROOT, command, ended, table
 from btbnet_jax.checkpoints import read
 from btbnet_jax.processes import together
 
-STEPS = 24
+STEPS = 36
 SCRIPT = [
     ROOT / "train.py",
     *FLAGS,
@@ -26,7 +26,7 @@ SCRIPT = [
     "--optimiser=sgd",
     "--learning_rate=0.003",
     *("--size=0", "--crop=32", "--batch_size=4", "--validation=3"),
-    *(f"--steps={STEPS}", "--log_every=1", "--evaluate_every=12", "--save_every=4"),
+    *(f"--steps={STEPS}", "--log_every=1", "--evaluate_every=18", "--save_every=4"),
 ]
 
 
@@ -121,7 +121,7 @@ def test_a_run_of_four_goes_on_with_two_and_with_one_and_ends_where_one_device_d
     assert (folder / "checkpoints" / step).exists()
     assert not (folder / "checkpoints" / str(STEPS)).exists()
     assert_same_parameters(train(small_data, folder, 1), alone)
-    assert [path.name for path in sorted((folder / "validation").iterdir())] == ["0000012.png", "0000024.png"]
+    assert [path.name for path in sorted((folder / "validation").iterdir())] == ["0000018.png", "0000036.png"]
 
 
 @pytest.mark.parametrize(
