@@ -52,10 +52,7 @@ def main() -> None:
             }
             for way, seconds in medians.items()
         ]
-    side = 2048 if jax.default_backend() == "cpu" else 8192
-    matrix = jnp.ones((side, side), arguments.dtype)
-    product = jax.jit(jnp.matmul)
-    seconds = timed({"product": lambda: product(matrix, matrix).block_until_ready()}, arguments.turns)["product"]
+    side, seconds = matrix_product(arguments.dtype, arguments.turns)
     name = f"{side} × {side}"
     rows.append({"layer": name, "way": "matrix product", "ms": 1e3 * seconds, "GFLOP/s": 2e-9 * side**3 / seconds})
     print(markdown_table(rows, list(rows[0])))
@@ -71,6 +68,13 @@ def timed(calls: Calls, turns: int) -> dict[str, float]:
             call()
             times[name].append(time.perf_counter() - start)
     return {name: float(np.median(found[1:])) for name, found in times.items()}
+
+
+def matrix_product(dtype: str, turns: int) -> tuple[int, float]:
+    """Returns the side of two large square matrices, and the median of the seconds that their product takes."""
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    matrix, product = jnp.ones((side, side), dtype), jax.jit(jnp.matmul)
+    return side, timed({"product": lambda: product(matrix, matrix).block_until_ready()}, turns)["product"]
 
 
 def _layers(channels: int, side: int, dtype: str) -> Calls:

@@ -12,15 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from btbnet_jax.config import NetworkConfig, TrainConfig
-from btbnet_jax.data import Batch
+from benchmarks.scaling import compiled
+from btbnet_jax.config import DataConfig, NetworkConfig, TrainConfig
 from btbnet_jax.report import markdown_table, versions
-from btbnet_jax.training import init_state, make_train_step
 
 COLUMNS = ("step", "memory, GiB", "TFLOP", "compilation, s")
 
@@ -35,21 +31,16 @@ def main() -> None:
     rows = []
     for remat in (False, True):
         network = NetworkConfig(width=arguments.width, remat=remat)
-        program, seconds = _compiled(TrainConfig(network=network), arguments.size, arguments.batch)
+        config = TrainConfig(network=network, data=DataConfig(batch_size=arguments.batch))
+        start = time.perf_counter()
+        program = compiled(config, arguments.size, 1)
+        seconds = time.perf_counter() - start
         cost, name = program.cost_analysis(), "with remat" if remat else "without"
         memory, work = (f"{value:.4g}" for value in (_memory(program) / 2**30, cost["flops"] / 1e12))
         values = (name, memory, work, seconds)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     print(markdown_table(rows, COLUMNS))
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
-
-
-def _compiled(config: TrainConfig, size: int, num: int) -> tuple[Any, float]:
-    images, masks = (np.zeros((num, size, size, channels), np.uint8) for channels in (3, 1))
-    batch = Batch(images, masks, np.full((num, 2), size, np.int32), np.zeros(num, np.int32))
-    step: Any = make_train_step(config)
-    start = time.perf_counter()
-    return step.lower(jax.eval_shape(lambda: init_state(config)), batch).compile(), time.perf_counter() - start
 
 
 def _memory(program: Any) -> int:

@@ -69,8 +69,8 @@ def main() -> None:
 def _prepared(options: argparse.Namespace) -> dict[str, float]:
     """Writes the weights; the operations of a call, and the rate of a matrix product in TFLOP/s."""
     import jax
-    import jax.numpy as jnp
 
+    from benchmarks.layers import matrix_product
     from btbnet_jax.network import BTBNet, init_params
     from btbnet_jax.weights import flat
 
@@ -80,16 +80,10 @@ def _prepared(options: argparse.Namespace) -> dict[str, float]:
     np.savez(options.folder / "params.npz", **arrays)
     lowered: Any = jax.jit(_focus_map(BTBNet(config))).lower(params, inputs(options)[0])
     flop = lowered.cost_analysis()["flops"] * (3 if options.task == "train" else 1)
-    on_gpu = jax.default_backend() == "gpu"
-    side, found = 8192 if on_gpu else 2048, {}
+    on_gpu, found = jax.default_backend() == "gpu", {}
     for dtype in ("float32", "bfloat16"):
-        matrix = jax.device_put(jnp.ones((side, side), dtype))
-        product, times = jax.jit(jnp.matmul), []
-        for _ in range(6 if on_gpu or dtype == "float32" else 2):
-            start = time.perf_counter()
-            product(matrix, matrix).block_until_ready()
-            times.append(time.perf_counter() - start)
-        found[dtype] = 2e-12 * side**3 / min(times[1:])
+        side, seconds = matrix_product(dtype, 5 if on_gpu or dtype == "float32" else 1)
+        found[dtype] = 2e-12 * side**3 / seconds
     return found | {"flop": flop, "gpu": on_gpu}
 
 

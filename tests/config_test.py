@@ -136,6 +136,8 @@ def test_values_of_another_type_are_named(cls: type[Config], values: dict[str, A
         (OptimiserConfig, {"ema": 1.0}, "momentum and ema are 0 or more and below 1, not"),
         (OptimiserConfig, {"warmup_steps": -1}, "weight_decay, clip_norm and warmup_steps are 0 or more"),
         (TrainConfig, {"steps": 0}, "a run has 1 step or more, not 0"),
+        (TrainConfig, {"accumulate": 2}, "a batch of 1 cannot be divided into 2 equal parts"),
+        (TrainConfig, {"accumulate": 0}, "a batch of 1 cannot be divided into 0 equal parts"),
         (TrainConfig, {"loss": LossConfig(stream_weights=(1.0, 1.0))}, "2 stream weights for 3 streams"),
         (TrainConfig, {"loss": LossConfig(stream_weights=())}, "0 stream weights for 3 streams"),
         (

@@ -187,6 +187,7 @@ def test_one_program_for_each_stream_and_one_for_the_fusion_serve_all_sizes_with
 
 def test_devices_share_the_tiles_of_an_image(params: Params):
     devices = tuple(jax.devices())
+    assert Tiling(devices=devices).mesh.size == 8
     for size in ((90, 75), (16, 16)):  # 3 x 3 tiles, and fewer than there are devices
         image = picture(*size)
         found = tiled_outputs(CONFIG, params, image, Tiling(TILE, devices=devices))
