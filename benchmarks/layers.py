@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from btbnet_jax.compiler import compiler_options
 from btbnet_jax.network.convolution import Convolution
-from btbnet_jax.network.winograd import WinogradConvolution, transform_kernels
+from btbnet_jax.network.quick import QuickConvolution, transform_kernels
 from btbnet_jax.report import markdown_table, versions
 
 Calls = dict[str, Callable[[], Any]]
@@ -84,7 +84,7 @@ def _layers(channels: int, side: int, dtype: str) -> Calls:
     params: dict[str, Any] = {"layer": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(channels)}}
     calls: Calls = {"direct": _ours(Convolution, params["layer"], inputs, dtype)}
     if dtype == "float32":
-        calls["Winograd"] = _ours(WinogradConvolution, transform_kernels(params)["layer"], inputs, dtype)
+        calls["Winograd"] = _ours(QuickConvolution, transform_kernels(params)["layer"], inputs, dtype)
     try:
         torch = importlib.import_module("torch")
     except ImportError:

@@ -1,8 +1,10 @@
 """What recomputing activations saves in a training step and costs, as the compiler counts it; nothing is run.
 
     python benchmarks/remat.py                      # the paper's network, AdamW, one image of 320 x 320
+    python benchmarks/remat.py --exact              # direct convolutions, whose operations the compiler can count
     python benchmarks/remat.py --size 128 --width 0.25
 
+On a CPU the convolutions of a step are otherwise loops over strips, and the compiler counts what is in a loop once.
 Memory is that of temporaries, arguments and results, without what the step is given and returns in the same place.
 """
 
@@ -27,19 +29,22 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=320, help="height and width (320)")
     parser.add_argument("--width", type=float, default=1.0, help="multiplier of the channels (1)")
     parser.add_argument("--batch", type=int, default=1, help="images at a time (1)")
+    parser.add_argument("--exact", action="store_true", help="direct sums, and their number")
     arguments = parser.parse_args()
+    precision, columns = (
+        ("highest", COLUMNS) if arguments.exact else ("default", tuple(name for name in COLUMNS if name != "TFLOP"))
+    )
     rows = []
     for remat in (False, True):
-        network = NetworkConfig(width=arguments.width, remat=remat)
+        network = NetworkConfig(width=arguments.width, remat=remat, precision=precision)
         config = TrainConfig(network=network, data=DataConfig(batch_size=arguments.batch))
         start = time.perf_counter()
         program = compiled(config, arguments.size, 1)
         seconds = time.perf_counter() - start
-        cost, name = program.cost_analysis(), "with remat" if remat else "without"
-        memory, work = (f"{value:.4g}" for value in (_memory(program) / 2**30, cost["flops"] / 1e12))
-        values = (name, memory, work, seconds)
+        memory, work = _memory(program) / 2**30, program.cost_analysis()["flops"] / 1e12
+        values = ("with remat" if remat else "without", f"{memory:.4g}", f"{work:.4g}", seconds)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
-    print(markdown_table(rows, COLUMNS))
+    print(markdown_table(rows, columns))
     print(", ".join(f"{name} {version}" for name, version in versions().items()))
 
 

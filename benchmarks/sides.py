@@ -127,7 +127,7 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
     from btbnet_jax.config import OptimiserConfig, TrainConfig
     from btbnet_jax.data import Batch
     from btbnet_jax.network import BTBNet, Convolution
-    from btbnet_jax.network.winograd import WinogradConvolution, transform_kernels
+    from btbnet_jax.network.quick import QuickConvolution, transform_kernels
     from btbnet_jax.training import init_state, make_train_step
     from btbnet_jax.weights import nested
 
@@ -148,7 +148,7 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
             latest = jax.block_until_ready(figures["loss"])
     else:
         winograd = variant == "winograd"
-        network = BTBNet(config, WinogradConvolution if winograd else Convolution)
+        network = BTBNet(config, QuickConvolution if winograd else Convolution)
         params = transform_kernels(params) if winograd else params
         program: Any = jax.jit(_focus_map(network), compiler_options=compiler_options())
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from btbnet_jax import evaluation, metrics
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.data import Batch, Examples, hold_out
-from btbnet_jax.network import BTBNet, Convolution, WinogradConvolution
+from btbnet_jax.network import BTBNet, Convolution, QuickConvolution
 from btbnet_jax.network.winograd import transform_kernel, winograd_convolution
 from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.weights import find_weights, load_weights, save_weights
@@ -31,7 +31,7 @@ COLUMNS = ("way", "MAE", "adaptive F", "largest difference of all protocols", "o
 REFERENCE = "float32, highest precision"
 
 
-class WinogradEverywhere(WinogradConvolution):
+class WinogradEverywhere(QuickConvolution):
     """Winograd's convolution also where the direct one is faster."""
 
     def convolved(self, x: Any, kernel: Any, bias: Any, valid: Any) -> Any:

@@ -15,7 +15,7 @@ from btbnet_jax.compiler import compiler_options
 from btbnet_jax.config import OptimiserConfig, TrainConfig
 from btbnet_jax.data import Batch
 from btbnet_jax.losses import WHOLE, Shares, joint_loss
-from btbnet_jax.network import BTBNet, init_params
+from btbnet_jax.network import BTBNet, fastest_convolution, init_params
 from btbnet_jax.resize import valid_pixels
 
 Params = dict[str, Any]
@@ -115,7 +115,7 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
     The metrics are the loss, its terms, the norm of the gradient and the learning rate, all from before the
     update.
     """
-    network = BTBNet(config.network)
+    network = BTBNet(config.network, fastest_convolution(config.network))
     optimiser = make_optimiser(config.optimiser, config.steps)
     rate = learning_rate(config.optimiser, config.steps)
 
@@ -140,9 +140,7 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
         metrics |= {f"loss/{name}": term for name, term in terms.items()}
         return TrainState(state.step + 1, params, optimiser_state, average), metrics
 
-    # Where nothing is computed again, what XLA does by itself is the fastest.
-    options = compiler_options() if config.network.remat else None
-    return jax.jit(step, donate_argnames="state", compiler_options=options)
+    return jax.jit(step, donate_argnames="state", compiler_options=compiler_options() or None)
 
 
 def _accumulated(gradient_of: Callable[..., Any], num: int) -> Callable[[Params, Batch], Any]:

@@ -1,21 +1,13 @@
 from fractions import Fraction
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from btbnet_jax.config import NetworkConfig
-from btbnet_jax.network import BTBNet, Convolution, init_params
 from btbnet_jax.network.winograd import (
-    LEAST_CHANNELS,
     POINTS,
-    TransformedKernel,
-    WinogradConvolution,
-    fastest_convolution,
     matrices,
     transform_kernel,
-    transform_kernels,
     winograd_convolution,
 )
 from tests.reference_network import convolution
@@ -67,47 +59,6 @@ def test_features_are_zero_outside_the_image():
         jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"], valid=jnp.asarray(valid)
     )
     np.testing.assert_array_equal(jnp.any(found != 0, axis=-1, keepdims=True), valid)
-
-
-KINDS = (Convolution, WinogradConvolution)
-
-
-def test_narrow_layers_and_small_images_take_the_direct_way():
-    width = LEAST_CHANNELS
-    for channels, size in (((width - 1, width), 64), ((width, width - 1), 64), ((width, width), 63)):
-        x, params = images(1, size, size, channels[0]), layer(channels)
-        text = [str(jax.make_jaxpr(kind(channels[1]).apply)({"params": params}, x)) for kind in KINDS]
-        assert text[0] == text[1], channels
-
-
-def test_wide_layers_of_large_images_take_winograds_way():
-    x, params = images(1, 64, 64, LEAST_CHANNELS), layer((LEAST_CHANNELS, LEAST_CHANNELS))
-    plain, quick = (jax.jit(kind(LEAST_CHANNELS).apply)({"params": params}, x) for kind in KINDS)
-    prepared = jax.jit(WinogradConvolution(LEAST_CHANNELS).apply)({"params": transform_kernels(params)}, x)
-    assert np.abs(plain - quick).max() > 0
-    np.testing.assert_allclose(quick, plain, atol=3e-5)
-    np.testing.assert_allclose(prepared, quick, atol=1e-6)
-
-
-def test_only_wide_kernels_are_transformed_and_once():
-    config = NetworkConfig(scales=(Fraction(1),), width=0.25, num_steps=1)
-    params = init_params(jax.random.key(0), config)
-    prepared = transform_kernels(params)
-    trunk = prepared["stream1"]["trunk"]
-    kinds = {name: isinstance(one["kernel"], TransformedKernel) for name, one in trunk.items()}
-    assert [name for name, there in kinds.items() if there] == [f"conv{n}" for n in ("4_2", "4_3", "5_1", "5_2", "5_3")]
-    x = jnp.asarray(np.random.default_rng(0).random((1, 16, 20, 3)), jnp.float32)
-    direct, winograd = (
-        jax.jit(BTBNet(config, kind).apply)({"params": ready}, x).logits
-        for kind, ready in zip(KINDS, (params, prepared), strict=True)
-    )
-    np.testing.assert_allclose(winograd, direct, atol=1e-4)
-
-
-def test_the_fastest_convolution_is_the_direct_one_where_float32_has_to_be_exact():
-    assert fastest_convolution(NetworkConfig()) is WinogradConvolution  # the tests run on a CPU
-    assert fastest_convolution(NetworkConfig(precision="highest")) is Convolution
-    assert fastest_convolution(NetworkConfig(dtype="bfloat16")) is Convolution
 
 
 def test_points_make_a_smaller_error_than_the_usual_ones():

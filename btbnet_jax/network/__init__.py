@@ -3,19 +3,20 @@
 from btbnet_jax.network.btbnet import BTBNet, Outputs, init_params
 from btbnet_jax.network.convolution import Convolution
 from btbnet_jax.network.frrnet import FNet, RRNet
+from btbnet_jax.network.quick import QuickConvolution, fastest_convolution, for_inference
 from btbnet_jax.network.stream import Stream
 from btbnet_jax.network.vgg import Trunk
-from btbnet_jax.network.winograd import WinogradConvolution, for_inference
 
 __all__ = [
     "BTBNet",
     "Convolution",
     "FNet",
     "Outputs",
+    "QuickConvolution",
     "RRNet",
     "Stream",
     "Trunk",
-    "WinogradConvolution",
+    "fastest_convolution",
     "for_inference",
     "init_params",
 ]

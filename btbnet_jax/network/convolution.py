@@ -1,5 +1,7 @@
-"""The 3x3 convolution that every part of the network is made of."""
+"""The 3x3 convolution that every part of the network is made of, and its gradient."""
 
+import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -7,10 +9,77 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
 from btbnet_jax.types import Features, Valid
+
+Kernel = Float[Array | ndarray, "3 3 c d"]
+Bias = Float[Array | ndarray, " d"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Direct:
+    """The way that XLA computes a convolution and its gradients by itself.
+
+    Attributes:
+      precision: of the products, where they are of float32.
+    """
+
+    precision: jax.lax.Precision = jax.lax.Precision.DEFAULT
+
+    def convolve(
+        self, x: Features, kernel: Kernel, bias: Bias | None = None, valid: Valid | None = None, *, relu: bool = False
+    ) -> Features:
+        """Returns the convolution with its bias, ReLU and zeros outside `valid`, where they are asked for."""
+        y = jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(1, 1),
+            padding="SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=self.precision,
+        )
+        y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
+        y = nn.relu(y) if relu else y
+        return zero_outside(y, valid)
+
+    def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
+        """Returns those by `x` and by `kernel`, from that by the sums before bias and ReLU."""
+        return jax.vjp(self.convolve, x, kernel)[1](gradient)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def convolve(way: Direct, relu: bool, x: Features, kernel: Kernel, bias: Bias, valid: Valid | None) -> Features:
+    """Returns a 3x3 convolution with zero padding, as many rows and columns as `x` has.
+
+    Its gradient is written here, as it needs no more than the features before and after: a ReLU was open where
+    its result is not zero.  Left to itself, JAX keeps the sums before the ReLU as well.
+
+    Args:
+      way: that computes it.
+      relu: whether a ReLU follows.
+      x: features.
+      kernel: of the same type of numbers, as is `bias`.
+      bias: added to every pixel.
+      valid: where the result is kept and not set to zero, None for everywhere.
+    """
+    return way.convolve(x, kernel, bias, valid, relu=relu)
+
+
+def _convolve(way: Direct, relu: bool, x: Features, kernel: Kernel, bias: Bias, valid: Valid | None) -> Any:
+    y = way.convolve(x, kernel, bias, valid, relu=relu)
+    return y, (x, kernel, y if relu else None, valid)
+
+
+def _gradients(way: Direct, relu: bool, kept: Any, gradient: Features) -> Any:
+    x, kernel, y, valid = kept
+    gradient = zero_outside(gradient, y > 0 if relu else valid)
+    by_bias = jnp.sum(gradient, axis=(0, 1, 2), dtype=jnp.float32).astype(gradient.dtype)
+    return *way.gradients(x, kernel, gradient), by_bias, None
+
+
+convolve.defvjp(_convolve, _gradients)
 
 
 class Convolution(nn.Module):
@@ -40,25 +109,21 @@ class Convolution(nn.Module):
         kernel, bias = self.kernel_and_bias(x.shape[-1])
         return self.convolved(x, kernel, bias, valid)
 
-    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Float[Array | ndarray, " d"]]:
+    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Bias]:
         """Returns the parameters, which have the names of this module's in every kind of it."""
         shape = (3, 3, num_inputs, self.features)
         kernel = self.param("kernel", nn.initializers.normal(he_deviation(shape)), shape)
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
-    def convolved(self, x: Features, kernel: Any, bias: Float[Array | ndarray, " d"], valid: Valid | None) -> Features:
+    def convolved(self, x: Features, kernel: Any, bias: Bias, valid: Valid | None) -> Features:
         """Returns the convolution with its bias, ReLU and zeros."""
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            window_strides=(1, 1),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=self.precision,
-        )
-        y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-        y = nn.relu(y) if self.relu else y
-        return zero_outside(y, valid)
+        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        return convolve(self.way, self.relu, x, kernel, bias, valid)
+
+    @property
+    def way(self) -> Direct:
+        """How it is computed."""
+        return Direct(self.precision)
 
 
 def he_deviation(shape: tuple[int, ...]) -> np.float32:
@@ -66,6 +131,6 @@ def he_deviation(shape: tuple[int, ...]) -> np.float32:
     return np.sqrt(np.float32(2 / math.prod(shape[:-1])))
 
 
-def zero_outside(x: Features, valid: Valid | None) -> Features:
+def zero_outside(x: Features, valid: Bool[Array, "b h w _"] | None) -> Features:
     """Returns `x` with zeros where `valid` is false; all of it where `valid` is None."""
     return x if valid is None else jnp.where(valid, x, 0)

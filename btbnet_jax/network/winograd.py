@@ -1,4 +1,4 @@
-"""3x3 convolutions by Winograd's F(4x4, 3x3), with a quarter of the multiplications; for inference on a CPU.
+"""3x3 convolutions by Winograd's F(4x4, 3x3), with a quarter of the multiplications; for a CPU.
 
 Derivation.  A product of polynomials of degree 3 and 2 is known from its values at five points and its leading
 coefficient, the "value at infinity": six multiplications, where multiplying out takes twelve (Toom and Cook).  Its
@@ -33,20 +33,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Float64
+from jaxtyping import Array, Float, Float64, Shaped
 from numpy import ndarray
 
-from btbnet_jax.config import NetworkConfig
-from btbnet_jax.network.convolution import Convolution, zero_outside
+from btbnet_jax.network.convolution import Bias, Kernel, zero_outside
 from btbnet_jax.types import Features, Valid
 
 POINTS = tuple(Fraction(eighths, 8) for eighths in (0, 5, -5, 10, -10))
-LEAST_CHANNELS = 128
-"""Of inputs and of outputs: below, the transforms cost more than the multiplications that they save."""
-LEAST_PIXELS = 64 * 64
-"""Of all images of a batch: below, reading 36 matrices for 9 costs more than is saved."""
-
-_OUT, _IN = 4, 6  # height and width of the outputs and inputs of a tile
+OUT, IN = 4, 6
+"""Height and width of the outputs and inputs of a tile."""
 _TILES = 400  # that are computed together: their matrices fill the cache, more would not fit into it
 
 
@@ -60,62 +55,11 @@ class TransformedKernel(struct.PyTreeNode):
     matrices: tuple[Any, ...]
 
 
-class WinogradConvolution(Convolution):
-    """A `Convolution` that takes Winograd's way where it is the faster one, and the direct one elsewhere.
-
-    Its kernel may have been transformed already, see `transform_kernels`; it is transformed in every call otherwise.
-    """
-
-    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Float[Array | ndarray, " d"]]:
-        """Returns the parameters, also where the kernel is a `TransformedKernel`."""
-        if isinstance(kernel := self.get_variable("params", "kernel"), TransformedKernel):
-            return kernel, self.get_variable("params", "bias")
-        return super().kernel_and_bias(num_inputs)
-
-    def convolved(self, x: Features, kernel: Any, bias: Float[Array | ndarray, " d"], valid: Valid | None) -> Features:
-        """Returns what `Convolution` does, but for rounding."""
-        if not isinstance(kernel, TransformedKernel):
-            batch, height, width, _ = x.shape
-            if not wide_enough(kernel.shape) or batch * height * width < LEAST_PIXELS:
-                return super().convolved(x, kernel, bias, valid)
-            kernel = transform_kernel(kernel)
-        return winograd_convolution(x, kernel, bias, relu=self.relu, valid=valid)
-
-
-def fastest_convolution(config: NetworkConfig) -> type[Convolution]:
-    """Returns the convolution that inference with a network is fastest with on the device that JAX uses.
-
-    Winograd's is for float32 on a CPU; `precision="highest"` asks for the direct sum.
-    """
-    plain = config.dtype == "float32" and config.precision == "default"
-    return WinogradConvolution if plain and jax.default_backend() == "cpu" else Convolution
-
-
-def for_inference(config: NetworkConfig, params: Any) -> tuple[type[Convolution], Any]:
-    """Returns the fastest convolution of a network, and its parameters as that one wants them."""
-    convolution = fastest_convolution(config)
-    return convolution, transform_kernels(params) if convolution is WinogradConvolution else params
-
-
-def wide_enough(shape: Sequence[int]) -> bool:
-    """Whether a kernel [3, 3, inputs, outputs] has channels enough for Winograd's way to be the faster one."""
-    return min(shape[-2:]) >= LEAST_CHANNELS
-
-
-def transform_kernels(params: Any) -> Any:
-    """Returns parameters for `WinogradConvolution`, with all kernels that are wide enough transformed once."""
-
-    def transformed(leaf: Any) -> Any:
-        return transform_kernel(leaf) if leaf.ndim == 4 and wide_enough(leaf.shape) else leaf
-
-    return jax.tree.map(transformed, params)
-
-
 @jax.jit
-def transform_kernel(kernel: Float[Array | ndarray, "3 3 c d"]) -> TransformedKernel:
+def transform_kernel(kernel: Kernel) -> TransformedKernel:
     """Returns G K G' for every input and output channel."""
     by_weights = matrices(POINTS)[1]
-    both = np.einsum("ia,jb->ijab", by_weights, by_weights).reshape(_IN**2, 3, 3).astype(np.float32)
+    both = np.einsum("ia,jb->ijab", by_weights, by_weights).reshape(IN**2, 3, 3).astype(np.float32)
     parts = jnp.einsum("pab,abcd->pcd", both, kernel, precision=jax.lax.Precision.HIGHEST)
     return TransformedKernel(tuple(parts))
 
@@ -123,44 +67,61 @@ def transform_kernel(kernel: Float[Array | ndarray, "3 3 c d"]) -> TransformedKe
 def winograd_convolution(
     x: Features,
     kernel: TransformedKernel,
-    bias: Float[Array | ndarray, " d"],
+    bias: Bias | None = None,
+    valid: Valid | None = None,
     *,
     relu: bool = False,
-    valid: Valid | None = None,
 ) -> Features:
     """Returns a convolution with zero padding, as many rows and columns as `x` has; float32.
 
     Args:
       x: features of any height and width.
       kernel: of `transform_kernel`.
-      bias: added to every pixel.
-      relu: whether a ReLU follows.
+      bias: added to every pixel, None for nothing.
       valid: where the result is kept and not set to zero, None for everywhere.
+      relu: whether a ReLU follows.
     """
     batch, height, width, _ = x.shape
-    columns = -(-width // _OUT)
-    strips, rows = _strips(-(-height // _OUT), batch * columns)
-    padded_height, padded_width = strips * rows * _OUT, columns * _OUT
-    below, right = padded_height - height, padded_width - width
-    x = jnp.pad(x, ((0, 0), (1, 1 + below), (1, 1 + right), (0, 0)))
-    if valid is not None:
-        valid = jnp.pad(valid, ((0, 0), (0, below), (0, right), (0, 0)))
+    columns = -(-width // OUT)
+    strips, rows = strips_of(-(-height // OUT), batch * columns, _TILES)
+    tall, wide = rows * OUT, columns * OUT
 
     def strip(number: Array) -> Features:
-        top, num = number * rows * _OUT, rows * _OUT
-        y = _strip(jax.lax.dynamic_slice_in_dim(x, top, num + 2, axis=1), kernel) + jnp.reshape(bias, (1, 1, 1, -1))
+        top = number * tall
+        y = _strip(part(x, top - 1, tall + 2, left=1, right=1 + wide - width), kernel)
+        y = y if bias is None else y + jnp.reshape(bias, (1, 1, 1, -1))
         y = jax.nn.relu(y) if relu else y
-        return zero_outside(y, None if valid is None else jax.lax.dynamic_slice_in_dim(valid, top, num, axis=1))
+        return zero_outside(y, None if valid is None else part(valid, top, tall, right=wide - width))
 
     done = jax.lax.map(strip, jnp.arange(strips))
-    return jnp.moveaxis(done, 0, 1).reshape(batch, padded_height, padded_width, -1)[:, :height, :width]
+    return jnp.moveaxis(done, 0, 1).reshape(batch, strips * tall, wide, -1)[:, :height, :width]
+
+
+def part(x: Shaped[Array, "b h w c"], top: Array, rows: int, *, left: int = 0, right: int = 0) -> Shaped[Array, "..."]:
+    """Returns some rows of an array, with zeros above its first and below its last row, and at the sides.
+
+    Nothing but the rows is copied, where to pad the array would take as much memory again.
+
+    Args:
+      x: the array.
+      top: the first of the rows; -1 for the one above the array.
+      rows: how many.
+      left: columns of zeros to put before the first.
+      right: and after the last.
+    """
+    there = min(rows, x.shape[1])
+    first = jnp.clip(top, 0, x.shape[1] - there)
+    found = jax.lax.dynamic_slice_in_dim(x, first, there, axis=1)
+    found = jnp.pad(found, ((0, 0), (1, rows), (left, right), (0, 0)))
+    # Without the barrier, the compiler would look for zeros wherever a value is used.
+    return jax.lax.optimization_barrier(jax.lax.dynamic_slice_in_dim(found, top - first + 1, rows, axis=1))
 
 
 def matrices(
     points: Sequence[Fraction],
 ) -> tuple[Float64[ndarray, "4 6"], Float64[ndarray, "6 3"], Float64[ndarray, "6 6"]]:
     """Returns A, G and B of five points that differ, and infinity; exact but for the last rounding."""
-    powers = [[point**power for point in points] + [Fraction(power == _OUT - 1)] for power in range(_OUT)]
+    powers = [[point**power for point in points] + [Fraction(power == OUT - 1)] for power in range(OUT)]
     weights, inputs = [], []
     for point in points:
         others = [other for other in points if other != point]
@@ -182,36 +143,36 @@ def _coefficients(roots: Sequence[Fraction]) -> list[Fraction]:
     return found
 
 
-def _strips(rows: int, tiles_in_row: int) -> tuple[int, int]:
-    """In how many strips to take so many rows of tiles, and the rows of each: equal ones of about `_TILES` tiles."""
-    strips = -(-rows // max(1, round(_TILES / tiles_in_row)))
+def strips_of(rows: int, in_row: int, in_strip: int) -> tuple[int, int]:
+    """Returns in how many strips to take so many rows, and the rows of each: equal ones of about `in_strip` pieces."""
+    strips = -(-rows // max(1, round(in_strip / in_row)))
     return strips, -(-rows // strips)
 
 
 def _strip(x: Features, kernel: TransformedKernel) -> Float[Array, "b tall wide d"]:
     """The convolution of some rows of tiles: of 4 rows + 2 by 4 columns + 2 inputs, which overlap by 2."""
     of_outputs, _, of_inputs = matrices(POINTS)
-    batch, rows, columns = x.shape[0], x.shape[1] // _OUT, x.shape[2] // _OUT
+    batch, rows, columns = x.shape[0], x.shape[1] // OUT, x.shape[2] // OUT
 
     # Without the barrier, the compiler would do these sums again in each of the six that follow.
-    halves = jax.lax.optimization_barrier(_combined(of_inputs, _inputs_of_tiles(x, axis=1)))
+    halves = jax.lax.optimization_barrier(combined(of_inputs, inputs_of_tiles(x, axis=1)))
     sums = []
     for line, half in enumerate(halves):
-        tiles = _combined(of_inputs, _inputs_of_tiles(half, axis=2))
-        factors = kernel.matrices[line * _IN : (line + 1) * _IN]
+        tiles = combined(of_inputs, inputs_of_tiles(half, axis=2))
+        factors = kernel.matrices[line * IN : (line + 1) * IN]
         products = [jnp.einsum("bhwc,cd->bhwd", *pair) for pair in zip(tiles, factors, strict=True)]
-        sums.append(jnp.stack(_combined(of_outputs, products), axis=3))
-    outputs = jnp.stack(_combined(of_outputs, sums), axis=2)  # [b, rows, 4, columns, 4, d]
-    return outputs.reshape(batch, rows * _OUT, columns * _OUT, -1)
+        sums.append(jnp.stack(combined(of_outputs, products), axis=3))
+    outputs = jnp.stack(combined(of_outputs, sums), axis=2)  # [b, rows, 4, columns, 4, d]
+    return outputs.reshape(batch, rows * OUT, columns * OUT, -1)
 
 
-def _inputs_of_tiles(x: Features, *, axis: int) -> list[Float[Array, "b _ _ c"]]:
+def inputs_of_tiles(x: Features, *, axis: int) -> list[Float[Array, "b _ _ c"]]:
     """The first inputs of all tiles along an axis, the second ones, and so on to the sixth."""
-    reach = x.shape[axis] - _IN + 1
-    return [jax.lax.slice_in_dim(x, first, first + reach, _OUT, axis) for first in range(_IN)]
+    reach = x.shape[axis] - IN + 1
+    return [jax.lax.slice_in_dim(x, first, first + reach, OUT, axis) for first in range(IN)]
 
 
-def _combined(matrix: Float64[ndarray, "m n"], terms: Sequence[Float[Array, "..."]]) -> list[Float[Array, "..."]]:
+def combined(matrix: Float64[ndarray, "m n"], terms: Sequence[Float[Array, "..."]]) -> list[Float[Array, "..."]]:
     """The sums of the terms by the factors of each row, those with factor 0 left out."""
     rows = [[term * np.float32(factor) for factor, term in zip(row, terms, strict=True) if factor] for row in matrix]
     return [sum(row[1:], start=row[0]) for row in rows]

@@ -1,0 +1,95 @@
+"""The convolution that a network is fastest with, on the device at hand."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.network import kernel_gradient
+from btbnet_jax.network.convolution import Bias, Convolution, Direct, Kernel
+from btbnet_jax.network.winograd import TransformedKernel, transform_kernel, winograd_convolution
+from btbnet_jax.types import Features, Valid
+
+LEAST_CHANNELS = 128
+"""Of inputs and of outputs: below, the transforms cost more than the multiplications that they save."""
+LEAST_PIXELS = 64 * 64
+"""Of all images of a batch: below, reading 36 matrices for 9 costs more than is saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Quick(Direct):
+    """The fastest way on a CPU: Winograd's where there is enough to gain, and products for the kernel's gradient."""
+
+    def convolve(
+        self, x: Features, kernel: Kernel, bias: Bias | None = None, valid: Valid | None = None, *, relu: bool = False
+    ) -> Features:
+        """Returns what `Direct` does, but for rounding."""
+        if _large(x, kernel):
+            return winograd_convolution(x, transform_kernel(kernel), bias, valid, relu=relu)
+        return super().convolve(x, kernel, bias, valid, relu=relu)
+
+    def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
+        """Returns what `Direct` does, but for rounding."""
+        by_kernel = kernel_gradient.by_winograd if _large(x, kernel) else kernel_gradient.by_products
+        return self.convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), by_kernel(x, gradient)
+
+
+class QuickConvolution(Convolution):
+    """A `Convolution` computed in the fastest way on a CPU.
+
+    Its kernel may have been transformed already, see `transform_kernels`; it is transformed in every call otherwise.
+    """
+
+    def kernel_and_bias(self, num_inputs: int) -> tuple[Any, Bias]:
+        """Returns the parameters, also where the kernel is a `TransformedKernel`."""
+        if isinstance(kernel := self.get_variable("params", "kernel"), TransformedKernel):
+            return kernel, self.get_variable("params", "bias")
+        return super().kernel_and_bias(num_inputs)
+
+    def convolved(self, x: Features, kernel: Any, bias: Bias, valid: Valid | None) -> Features:
+        """Returns what `Convolution` does, but for rounding."""
+        if isinstance(kernel, TransformedKernel):
+            return winograd_convolution(x, kernel, bias, valid, relu=self.relu)
+        return super().convolved(x, kernel, bias, valid)
+
+    @property
+    def way(self) -> Direct:
+        """How it is computed."""
+        return Quick(self.precision)
+
+
+def fastest_convolution(config: NetworkConfig) -> type[Convolution]:
+    """Returns the convolution that a network is fastest with on the device that JAX uses.
+
+    The quick one is for float32 on a CPU; `precision="highest"` asks for the direct sum.
+    """
+    plain = config.dtype == "float32" and config.precision == "default"
+    return QuickConvolution if plain and jax.default_backend() == "cpu" else Convolution
+
+
+def for_inference(config: NetworkConfig, params: Any) -> tuple[type[Convolution], Any]:
+    """Returns the fastest convolution of a network, and its parameters as that one wants them."""
+    convolution = fastest_convolution(config)
+    return convolution, transform_kernels(params) if convolution is QuickConvolution else params
+
+
+def _large(x: Features, kernel: Kernel) -> bool:
+    """Whether Winograd's way, with the kernel to be transformed, is the faster one."""
+    batch, height, width, _ = x.shape
+    return wide_enough(kernel.shape) and batch * height * width >= LEAST_PIXELS
+
+
+def wide_enough(shape: Sequence[int]) -> bool:
+    """Whether a kernel [3, 3, inputs, outputs] has channels enough for Winograd's way to be the faster one."""
+    return min(shape[-2:]) >= LEAST_CHANNELS
+
+
+def transform_kernels(params: Any) -> Any:
+    """Returns parameters for `QuickConvolution`, with all kernels that are wide enough transformed once."""
+
+    def transformed(leaf: Any) -> Any:
+        return transform_kernel(leaf) if leaf.ndim == 4 and wide_enough(leaf.shape) else leaf
+
+    return jax.tree.map(transformed, params)

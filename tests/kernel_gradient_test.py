@@ -1,0 +1,28 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from btbnet_jax.network import kernel_gradient
+
+
+def arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def in_float64(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """What the definition says: for each place of the kernel the inputs there, times the gradient, over all pixels."""
+    height, width = x.shape[1:3]
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = [[padded[:, i : i + height, j : j + width] for j in range(3)] for i in range(3)]
+    return np.array([[np.einsum("bhwc,bhwd->cd", one, gradient) for one in row] for row in shifted])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (53, 260)])  # the last in several strips
+@pytest.mark.parametrize("way", [kernel_gradient.by_products, kernel_gradient.by_winograd])
+def test_the_gradient_is_that_of_float64(way, shape: tuple[int, int]):
+    x, gradient = arrays((2, *shape, 5), (2, *shape, 3))
+    found, expected = jax.jit(way)(jnp.asarray(x), jnp.asarray(gradient)), in_float64(x, gradient)
+    assert found.shape == (3, 3, 5, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.sqrt(2 * shape[0] * shape[1]))

@@ -1,0 +1,93 @@
+import functools
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from btbnet_jax.config import NetworkConfig
+from btbnet_jax.network import BTBNet, Convolution, QuickConvolution, fastest_convolution, init_params
+from btbnet_jax.network.convolution import Direct
+from btbnet_jax.network.quick import LEAST_CHANNELS, transform_kernels
+from btbnet_jax.network.winograd import TransformedKernel
+
+
+def layer(channels: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(0, np.sqrt(2 / (9 * channels[0])), (3, 3, *channels))
+    return {"kernel": kernel.astype(np.float32), "bias": rng.normal(size=channels[1]).astype(np.float32)}
+
+
+def images(*shape: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def of_jax(relu: bool, params: Any, x: Any, valid: Any) -> Any:
+    """The convolution, to be differentiated by JAX itself."""
+    return Direct().convolve(x, params["kernel"], params["bias"], valid, relu=relu)
+
+
+# In a wide layer, rounding decides of one of its million values whether the ReLU is open.
+@pytest.mark.parametrize(
+    ("size", "channels", "relu"),
+    [((70, 65), LEAST_CHANNELS, False), ((9, 14), 5, True), ((9, 14), 5, False), ((1, 1), 6, True)],
+)
+@pytest.mark.parametrize("kind", [Convolution, QuickConvolution])
+def test_gradients_are_those_of_jax(kind: type[Convolution], size: tuple[int, int], channels: int, relu: bool):
+    x, params = images(2, *size, channels), layer((channels, channels))
+    valid = np.arange(size[0]).reshape(1, -1, 1, 1) < np.array([0.7, 1]).reshape(2, 1, 1, 1) * size[0]
+    valid = np.broadcast_to(valid, (2, *size, 1))
+
+    def ours(relu: bool, params: Any, x: Any, valid: Any) -> Any:
+        return kind(channels, relu).apply({"params": params}, x, valid)
+
+    results = []
+    for function in (ours, of_jax):
+        gradients = jax.vjp(functools.partial(function, relu, valid=jnp.asarray(valid)), params, jnp.asarray(x))[1]
+        results.append(jax.tree.leaves(jax.jit(gradients)(jnp.asarray(images(2, *size, channels, seed=2)))))
+    for found, expected in zip(*results, strict=True):
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+KINDS = (Convolution, QuickConvolution)
+
+
+def test_narrow_layers_and_small_images_take_the_direct_way():
+    width = LEAST_CHANNELS
+    for channels, size in (((width - 1, width), 64), ((width, width - 1), 64), ((width, width), 63)):
+        x, params = images(1, size, size, channels[0]), layer(channels)
+        plain, quick = (jax.jit(kind(channels[1]).apply)({"params": params}, x) for kind in KINDS)
+        np.testing.assert_array_equal(plain, quick)
+
+
+def test_wide_layers_of_large_images_take_winograds_way():
+    x, params = images(1, 64, 64, LEAST_CHANNELS), layer((LEAST_CHANNELS, LEAST_CHANNELS))
+    plain, quick = (jax.jit(kind(LEAST_CHANNELS).apply)({"params": params}, x) for kind in KINDS)
+    prepared = jax.jit(QuickConvolution(LEAST_CHANNELS).apply)({"params": transform_kernels(params)}, x)
+    assert np.abs(plain - quick).max() > 0
+    np.testing.assert_allclose(quick, plain, atol=3e-5)
+    np.testing.assert_allclose(prepared, quick, atol=1e-6)
+
+
+def test_only_wide_kernels_are_transformed_and_once():
+    config = NetworkConfig(scales=(Fraction(1),), width=0.25, num_steps=1)
+    params = init_params(jax.random.key(0), config)
+    prepared = transform_kernels(params)
+    trunk = prepared["stream1"]["trunk"]
+    kinds = {name: isinstance(one["kernel"], TransformedKernel) for name, one in trunk.items()}
+    assert [name for name, there in kinds.items() if there] == [f"conv{n}" for n in ("4_2", "4_3", "5_1", "5_2", "5_3")]
+    x = jnp.asarray(np.random.default_rng(0).random((1, 16, 20, 3)), jnp.float32)
+    direct, winograd = (
+        jax.jit(BTBNet(config, kind).apply)({"params": ready}, x).logits
+        for kind, ready in zip(KINDS, (params, prepared), strict=True)
+    )
+    np.testing.assert_allclose(winograd, direct, atol=1e-4)
+
+
+def test_the_fastest_convolution_is_the_direct_one_where_float32_has_to_be_exact():
+    assert fastest_convolution(NetworkConfig()) is QuickConvolution  # the tests run on a CPU
+    assert fastest_convolution(NetworkConfig(precision="highest")) is Convolution
+    assert fastest_convolution(NetworkConfig(dtype="bfloat16")) is Convolution
