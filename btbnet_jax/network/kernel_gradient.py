@@ -19,11 +19,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from btbnet_jax.network.convolution import Kernel
-from btbnet_jax.network.winograd import IN, OUT, POINTS, combined, inputs_of_tiles, matrices, part, strips_of
+from btbnet_jax.network.winograd import (
+    IN,
+    OUT,
+    POINTS,
+    combined,
+    inputs_of_tiles,
+    matrices,
+    part,
+    strips_of,
+    tiles_of_strip,
+)
 from btbnet_jax.types import Features
 
 _PIXELS = 400  # of a strip of nine products
-_TILES = 800  # of a strip of 36 products
 
 Products = list[Float[Array, "b _ _"]]
 Inner = Float[Array, "b _ _ d"]
@@ -54,7 +63,7 @@ def by_winograd(x: Features, gradient: Features) -> Kernel:
     height, width = x.shape[1:3]
     of_outputs, of_weights, of_inputs = matrices(POINTS)
     columns = -(-width // OUT)
-    strips, rows = strips_of(-(-height // OUT), columns, _TILES)
+    strips, rows = strips_of(-(-height // OUT), columns, 2 * tiles_of_strip(x.shape[-1], gradient.shape[-1]))
 
     def strip(x: Features, gradient: Inner) -> Products:
         # Without the barrier, the compiler would do these sums again in each of the six that follow.

@@ -42,7 +42,6 @@ from btbnet_jax.types import Features, Valid
 POINTS = tuple(Fraction(eighths, 8) for eighths in (0, 5, -5, 10, -10))
 OUT, IN = 4, 6
 """Height and width of the outputs and inputs of a tile."""
-_TILES = 400  # that are computed together: their matrices fill the cache, more would not fit into it
 
 
 class TransformedKernel(struct.PyTreeNode):
@@ -83,7 +82,7 @@ def winograd_convolution(
     """
     batch, height, width, _ = x.shape
     columns = -(-width // OUT)
-    strips, rows = strips_of(-(-height // OUT), batch * columns, _TILES)
+    strips, rows = strips_of(-(-height // OUT), batch * columns, tiles_of_strip(*kernel.matrices[0].shape))
     tall, wide = rows * OUT, columns * OUT
 
     def strip(number: Array) -> Features:
@@ -141,6 +140,11 @@ def _coefficients(roots: Sequence[Fraction]) -> list[Fraction]:
         lower, higher = [-root * value for value in found], found
         found = [a + b for a, b in zip([*lower, Fraction(0)], [Fraction(0), *higher], strict=True)]
     return found
+
+
+def tiles_of_strip(inputs: int, outputs: int) -> int:
+    """Returns how many tiles to compute together: their matrices fill the cache, more would not fit into it."""
+    return max(400, 100_000 // max(inputs, outputs))
 
 
 def strips_of(rows: int, in_row: int, in_strip: int) -> tuple[int, int]:
