@@ -8,8 +8,8 @@
     python benchmarks/against_pytorch.py --batch 8 --repeat 20 --task train
 
 Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides
-take turns.  On a GPU those of bfloat16 take part, and memory is that of the GPU; Winograd's way, which is for
-inference on a CPU, has no part there and in training.
+take turns.  On a GPU those of bfloat16 take part, and memory is that of the GPU; Winograd's way, which is for a CPU,
+has no part there.
 
 Rates count the operations of direct convolutions for every side, three times in a training step; "of the peak" is the
 share of the rate of a large matrix product in the same type, measured first on the same device.  The last column is the
@@ -56,7 +56,7 @@ def main() -> None:
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         facts = _prepared(options, Path(folder))
-        left_out = ["Winograd"] * (facts["gpu"] or options.task == "train") + ["bfloat16"] * (not facts["gpu"])
+        left_out = ["Winograd"] * facts["gpu"] + ["bfloat16"] * (not facts["gpu"])
         chosen = options.side or [side for side in SIDES if not any(word in side for word in left_out)]
         rows = _measured(options, chosen, Path(folder), facts)
     table = f"{_what(options)}\n\n{markdown_table(rows, COLUMNS)}\n{_machine()}\n"

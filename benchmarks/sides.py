@@ -131,7 +131,10 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
     from btbnet_jax.training import init_state, make_train_step
     from btbnet_jax.weights import nested
 
-    config = network_config(options, dtype="bfloat16" if variant == "bfloat16" else "float32")
+    dtype = "bfloat16" if variant == "bfloat16" else "float32"
+    # In training the network chooses its convolutions itself, and direct ones where they have to be exact.
+    exact = options.task == "train" and variant == "direct"
+    config = network_config(options, dtype=dtype, precision="highest" if exact else "default")
     params = jax.device_put(nested(dict(np.load(options.folder / "params.npz"))))
     images, masks = inputs(options)
     latest: Any = None

@@ -1,6 +1,5 @@
 """Methods side by side over a data set: each a function from a batch to maps, scored by exact counts."""
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from jaxtyping import Array, UInt8
 from numpy import ndarray
 
 from btbnet_jax.baselines import Baseline
+from btbnet_jax.compiler import jit_with_options
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.data import Batch, Examples, ordered_batches
 from btbnet_jax.histograms import LevelCounts, joint_histogram, merge, quantise
@@ -49,7 +49,7 @@ def network_method(config: NetworkConfig, params: Any, *, mesh: Mesh | None = No
     return method
 
 
-@functools.partial(jax.jit, static_argnames=("config", "convolution"))
+@jit_with_options(static_argnames=("config", "convolution"))
 def _predict(
     config: NetworkConfig,
     convolution: type[Convolution],
