@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from small_runs import CONFIG
 
+from btbnet_jax import ablations
 from btbnet_jax.ablations import ROWS, configured, run_ablations, table_of
 from btbnet_jax.loop import Schedule
 
@@ -17,7 +18,8 @@ ONE_STREAM = dataclasses.replace(CONFIG, steps=2)
 
 @pytest.fixture
 def rows_of_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows with the scales of the small network, which is compiled anyway."""
+    """Rows with the scales of the small network, which is compiled anyway; few numbers of steps, each a program."""
+    monkeypatch.setattr(ablations, "INFERENCE_STEPS", (0, 2))
     monkeypatch.setitem(ROWS, "3S", lambda network: network)
     monkeypatch.setitem(ROWS, ROW, lambda network: dataclasses.replace(network, use_rrnet=False))
 
@@ -63,7 +65,7 @@ def test_finished_runs_are_not_trained_again_and_the_table_grows(small_data: Pat
     assert "| 3S | 1 |" in first[0].table
     assert ROW not in first[0].table
     assert f"| {ROW} | 1 |" in first[1].table
-    assert "| 3S, 6 steps when used | 1 |" in first[1].table
+    assert "| 3S, 0 steps when used | 1 |" in first[1].table
     assert (tmp_path / "scores.md").read_text() == first[1].table
     shutil.rmtree(tmp_path / "runs")  # what is finished stands in the file
     options["rows"] = ["3S"]

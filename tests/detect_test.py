@@ -16,7 +16,7 @@ from small_runs import CONFIG
 import btbnet_jax
 from btbnet_jax.detect import Box, Detection, Detector
 from btbnet_jax.images import ImageError, encode_png, resize_image, resize_map, write_png
-from btbnet_jax.network import BTBNet, init_params, winograd
+from btbnet_jax.network import BTBNet, init_params, quick
 from btbnet_jax.weights import Weights, save_weights
 
 NETWORK = CONFIG.network  # of one stream and two recurrent steps
@@ -50,7 +50,7 @@ def test_a_photograph_has_the_networks_map_in_one_piece_padded_or_in_tiles(
 def test_the_fastest_way_and_the_exact_one_differ_by_rounding(
     params: Any, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(winograd, "LEAST_CHANNELS", 4)  # as if so narrow a network were wide
+    monkeypatch.setattr(quick, "LEAST_CHANNELS", 16)  # as if so narrow a network were wide
     network = dataclasses.replace(NETWORK, precision="default")
     image, options = noise(size), {"resolution": "native", "tile": 64}
     fast, exact = (Detector(params, network, exact=exact, **options)(image).focus_map for exact in (False, True))

@@ -39,6 +39,7 @@ Inner = Float[Array, "b _ _ d"]
 """The gradient in a strip, with two rows and columns less than the inputs that it depends on."""
 
 
+@jax.jit
 def by_products(x: Features, gradient: Features) -> Kernel:
     """Returns the gradient by the kernel of a convolution with zero padding, by nine products.
 
@@ -58,6 +59,7 @@ def by_products(x: Features, gradient: Features) -> Kernel:
     return total.reshape(3, 3, x.shape[-1], gradient.shape[-1])
 
 
+@jax.jit
 def by_winograd(x: Features, gradient: Features) -> Kernel:
     """Returns what `by_products` does, but for rounding, by products of transformed tiles."""
     height, width = x.shape[1:3]

@@ -24,6 +24,7 @@ Sources: Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR
 and improving the accuracy of Winograd convolution for deep neural networks", 2020, on the choice of points.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -63,6 +64,7 @@ def transform_kernel(kernel: Kernel) -> TransformedKernel:
     return TransformedKernel(tuple(parts))
 
 
+@functools.partial(jax.jit, static_argnames="relu")
 def winograd_convolution(
     x: Features,
     kernel: TransformedKernel,
