@@ -22,9 +22,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from btbnet_jax.compiler import jit_with_options
 from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.data import Batch
-from btbnet_jax.network import BTBNet, init_params
+from btbnet_jax.network import BTBNet, for_inference, init_params
 from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.training import init_state, make_train_step
 
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0, help="multiplier of the channels (default 1)")
     parser.add_argument("--batch", type=int, default=1, help="images at a time (default 1)")
     parser.add_argument("--repeat", type=int, default=1, help="calls after the first (default 1; 0 gives nan)")
+    parser.add_argument("--exact", action="store_true", help="direct convolutions, and XLA's own gradients")
     parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
     arguments = parser.parse_args()
     if arguments.only:
@@ -55,7 +57,8 @@ def main() -> None:
 
 def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     scales = tuple(Fraction(scale) for scale in arguments.scales.split(","))
-    config = TrainConfig(network=NetworkConfig(scales=scales, width=arguments.width))
+    precision = "highest" if arguments.exact else "default"
+    config = TrainConfig(network=NetworkConfig(scales=scales, width=arguments.width, precision=precision))
     shape = (arguments.batch, arguments.size, arguments.size)
     rng = np.random.default_rng(0)
     image, mask = (rng.integers(0, 256, (*shape, channels), np.uint8) for channels in (3, 1))
@@ -67,11 +70,11 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
 
 
 def _forward(config: TrainConfig, image: np.ndarray) -> Callable[[], Any]:
-    params = init_params(jax.random.key(0), config.network)
+    convolution, params = for_inference(config.network, init_params(jax.random.key(0), config.network))
 
-    @jax.jit
+    @jit_with_options()
     def network(params: Any, image: Any) -> Any:
-        outputs: Any = BTBNet(config.network).apply({"params": params}, image / 255.0)
+        outputs: Any = BTBNet(config.network, convolution).apply({"params": params}, image / 255.0)
         return outputs.focus_map
 
     return lambda: network(params, image)
