@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxtyping import UInt8
+from numpy import ndarray
+
 from btbnet_jax.builders import open_source
 from btbnet_jax.bundle.limits import MB, BundleError
 from btbnet_jax.config import DataConfig
@@ -79,7 +82,7 @@ def photographs(data_dir: Path, stages: Mapping[str, DataConfig], most: int) -> 
     return Photographs(files | masks, quality, sets)
 
 
-def with_shorter_side(image: HostImage, length: int) -> HostImage:
+def with_shorter_side(image: HostImage, length: int) -> UInt8[ndarray, "new_h new_w 3"]:
     """Returns an image whose shorter side has `length` pixels, or fewer where it had fewer, in its own shape."""
     height, width = image.shape[:2]
     shorter = min(height, width)

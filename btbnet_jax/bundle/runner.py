@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -114,7 +114,7 @@ class Runner:
         self._succeed("-m", "pip", "install", *options, *map(str, wheels))
         unfinished.rename(site)
 
-    def _build(self, stages: Sequence[str]) -> None:
+    def _build(self, stages: Collection[str]) -> None:
         """Builds the data sets as anybody does, from the photographs of the bundle."""
         data, command = self._bundle / "data", ("-m", "btbnet_jax", "data")
         where = ("--data-dir", str(self._work / "data"))
