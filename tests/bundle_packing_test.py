@@ -4,6 +4,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,17 +23,18 @@ from btbnet_jax.images import read_image, resize_image
 from btbnet_jax.sources import shi
 
 Packed = tuple[Path, str]
+Places = dict[str, Any]  # the arguments `project` and `data_dir` of `pack`
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
     """The arguments that name a small project and its data."""
     folder = tmp_path_factory.mktemp("places")
     return {"project": small_project(folder / "project"), "data_dir": build_sets(folder)}
 
 
 @pytest.fixture(scope="module")
-def packed(places: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Packed:
+def packed(places: Places, tmp_path_factory: pytest.TempPathFactory) -> Packed:
     """A bundle of both stages, and what was said of it."""
     path = tmp_path_factory.mktemp("bundle") / "small.pyz"
     return path, pack(path, **places)
@@ -74,7 +76,7 @@ def test_a_set_with_test_images_is_not_packed(tmp_path: Path):
 
 
 def test_what_is_built_of_a_bundle_trains_and_validates_by_the_same_images_in_the_same_order(
-    packed: Packed, places: dict[str, Path], tmp_path: Path
+    packed: Packed, places: Places, tmp_path: Path
 ):
     built = rebuilt(packed[0], tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -90,7 +92,7 @@ def test_what_is_built_of_a_bundle_trains_and_validates_by_the_same_images_in_th
 
 
 def test_of_pairs_training_sees_its_masks_exactly_and_its_images_but_for_their_jpeg(
-    packed: Packed, places: dict[str, Path], tmp_path: Path
+    packed: Packed, places: Places, tmp_path: Path
 ):
     before, after = (
         Examples(folder, name, "train")
@@ -128,12 +130,12 @@ def test_what_weighs_what_stands_in_the_table(packed: Packed):
     assert "JPEG quality 95" in said
 
 
-def test_the_same_content_is_the_same_bundle(packed: Packed, places: dict[str, Path], tmp_path: Path):
+def test_the_same_content_is_the_same_bundle(packed: Packed, places: Places, tmp_path: Path):
     pack(tmp_path / "again.pyz", **places)
     assert (tmp_path / "again.pyz").read_bytes() == packed[0].read_bytes()
 
 
-def test_photographs_are_packed_in_the_highest_quality_that_fits(places: dict[str, Path]):
+def test_photographs_are_packed_in_the_highest_quality_that_fits(places: Places):
     data = {"simulated": DataConfig(name=SETS["simulated"], validation="20", size=16)}
     best = photographs(places["data_dir"], data, 10**6)
     weight = sum(map(len, best.files.values()))
@@ -150,7 +152,7 @@ def test_photographs_are_packed_in_the_highest_quality_that_fits(places: dict[st
     ("limit", "words"), [("MOST_DATA", "photographs do not fit into"), ("MOST_BUNDLE", "photographs do not fit into")]
 )
 def test_what_is_over_a_limit_is_refused(
-    places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, words: str
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, words: str
 ):
     monkeypatch.setattr(limits, limit, 200_000)
     with pytest.raises(BundleError, match=words):
@@ -176,11 +178,11 @@ def test_a_weight_over_its_limit_is_named_with_what_to_do():
     ],
 )
 def test_what_cannot_be_packed_is_named(
-    places: dict[str, Path], tmp_path: Path, change: Callable[[Path], dict[str, object]], words: str
+    places: Places, tmp_path: Path, change: Callable[[Path], dict[str, Any]], words: str
 ):
-    options: dict[str, object] = {**places, **change(tmp_path)}
+    options: dict[str, Any] = {**places, **change(tmp_path)}
     with pytest.raises(BundleError, match=words):
-        pack(tmp_path / "small.pyz", **options)  # pyright: ignore[reportArgumentType] the values are of several types
+        pack(tmp_path / "small.pyz", **options)
 
 
 def wheels(folder: Path, *names: str) -> Path:

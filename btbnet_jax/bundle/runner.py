@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="folder for the pieces of the parameters")
     add("--work", type=Path, default=Path("/tmp/btbnet_3s"), help="folder for everything else (default: %(default)s)")
     add("--reserve", type=float, default=60.0, help="seconds of them that training leaves, to hand out (default: 60)")
-    add("--share", type=float, default=0.4, help="of the time, that the first of two stages may take (default: 0.4)")
+    add("--share", type=float, default=0.45, help="of the time, that the first of two stages may take (default: 0.45)")
     add("--storage", default="float16", help="of what is handed out (default: float16)")
     add("--skip-wheels", action="store_true", help="the packages are there already")
     add("--both", default="", help='flags of train.py for all stages, such as "--accumulate=4 --remat"')
