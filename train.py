@@ -66,6 +66,7 @@ EMA = flags.DEFINE_float("ema", _O.ema, "Decay of a moving average of the parame
 LOG_EVERY = flags.DEFINE_integer("log_every", _S.log_every, "Steps between rows of figures.")
 EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", _S.evaluate_every, "Steps between validations.")
 SAVE_EVERY = flags.DEFINE_integer("save_every", _S.save_every, "Steps between checkpoints.")
+MAX_SECONDS = flags.DEFINE_float("max_seconds", _S.max_seconds, "After which it saves and stops; 0 for no limit.")
 
 
 def config_from_flags() -> TrainConfig:
@@ -129,7 +130,12 @@ def _numbers(flag: flags.FlagHolder[list[str]]) -> list[float]:
 
 def schedule_from_flags() -> Schedule:
     """Returns when the loop does what; a value that is no good raises ValueError."""
-    return Schedule(log_every=LOG_EVERY.value, evaluate_every=EVALUATE_EVERY.value, save_every=SAVE_EVERY.value)
+    return Schedule(
+        log_every=LOG_EVERY.value,
+        evaluate_every=EVALUATE_EVERY.value,
+        save_every=SAVE_EVERY.value,
+        max_seconds=MAX_SECONDS.value,
+    )
 
 
 def run_script(name: str, arguments: list[str], action: Callable[[], object]) -> None:

@@ -108,6 +108,13 @@ def initial_params(config: TrainConfig) -> tuple[TrainConfig, Params]:
     return dataclasses.replace(config, network=network), jax.tree.map(jax.numpy.asarray, params)
 
 
+def start_in_words(config: TrainConfig) -> str:
+    """Returns what `init_from` means for the log of a run: parameters come from there, no state of an optimiser."""
+    warmup = config.optimiser.warmup_steps
+    how = f"re-warmed: its rate rises from 0 over {warmup} steps" if warmup else "at its full rate (--warmup_steps=0)"
+    return f"starts from the parameters of {config.init_from}; the optimiser begins anew, {how}"
+
+
 def _found(name: Path | str) -> Path:
     """The run, checkpoint or file of a path, or the weights of a name such as "btbnet-small"."""
     if Path(name).exists():

@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import json
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from btbnet_jax import evaluation, metrics, report
 from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.config import TrainConfig, differences
 from btbnet_jax.data import Examples, hold_out, train_batches
-from btbnet_jax.initial import initial_params
+from btbnet_jax.initial import initial_params, start_in_words
 from btbnet_jax.journal import RunLog
 from btbnet_jax.processes import Ballot, is_first, meet
 from btbnet_jax.sources import shi
@@ -42,26 +43,30 @@ class Schedule:
       log_every: write the mean of the last steps' figures.
       evaluate_every: score the validation images, save, and keep the best.
       save_every: save a checkpoint.
+      max_seconds: save and stop after the step that is going on then, as SIGTERM does; 0 for no limit.
     """
 
     log_every: int = 20
     evaluate_every: int = 500
     save_every: int = 100
+    max_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.log_every, self.evaluate_every, self.save_every) < 1:
             raise ValueError(f"intervals are 1 step or more: {self}")
+        if not 0 <= self.max_seconds < math.inf:
+            raise ValueError(f"max_seconds is 0 for no limit, or a number of seconds, not {self.max_seconds}")
 
 
 class Stopped(Exception):
     """A run that was asked to stop by a signal, after it had saved.
 
     Attributes:
-      signal_number: 2 for Ctrl-C, 15 for SIGTERM.
+      signal_number: 2 for Ctrl-C, 15 for SIGTERM, 14 (SIGALRM) for its limit of time.
     """
 
     def __init__(self, signal_number: int, step: int, run_dir: Path) -> None:
-        name = signal.Signals(signal_number).name
+        name = "its limit of time" if signal_number == signal.SIGALRM else signal.Signals(signal_number).name
         super().__init__(f"stopped by {name} after step {step}, which is saved; the same command continues {run_dir}")
         self.signal_number = signal_number
 
@@ -93,7 +98,7 @@ def train(
       OSError: the folder cannot be written into.
       FloatingPointError: the loss or its gradient is not finite.
       CheckpointError: a checkpoint cannot be written, or none of those that are there can be read.
-      Stopped: the process received SIGINT or SIGTERM.
+      Stopped: the process received SIGINT or SIGTERM, or its time is up.
     """
     run_dir = Path(run_dir)
     split = Examples(data_dir, config.data.name, config.data.split)
@@ -107,7 +112,7 @@ def train(
         )
     images = {"train": examples.digest(), "validation": validation.digest()}
     folder = run_dir / "checkpoints"
-    with output_folder(folder), _alone_in(run_dir), Checkpoints(folder) as checkpoints, _signals() as signals:
+    with output_folder(folder), _alone_in(run_dir), Checkpoints(folder) as checkpoints, _signals(schedule) as signals:
         config, state = _start(config, images, checkpoints, run_dir, mesh, resume)
         if (start := int(state.step)) == config.steps:
             if is_first():
@@ -117,6 +122,8 @@ def train(
             run_dir, step=start, num_steps=config.steps, batch_size=config.data.batch_size, quiet=not is_first()
         ) as log:
             log.say(f"{len(examples)} images to train on, {len(validation)} to validate by; {run_dir} at step {start}")
+            if config.init_from and not start:
+                log.say(start_in_words(config))
             shard = jax.process_index(), jax.process_count()
             batches = train_batches(examples, config.data, start=start, shard=shard)
             step_function, before, wishes_to_stop = make_train_step(config), None, Ballot(mesh)
@@ -279,17 +286,21 @@ def _alone_in(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are added to, instead of ending the process in the middle of a step."""
+def _signals(schedule: Schedule) -> Iterator[list[int]]:
+    """A list that SIGINT, SIGTERM and the alarm at the limit of time are added to, instead of ending the process."""
     received: list[int] = []
-    kinds = (signal.SIGINT, signal.SIGTERM)
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
     try:
         old = [signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds]
-    except ValueError:  # not in the main thread, which alone receives signals
+    except ValueError as error:  # not in the main thread, which alone receives signals
+        if schedule.max_seconds:
+            raise ValueError("a limit of time needs the main thread: leave out max_seconds") from error
         yield received
         return
     try:
+        signal.setitimer(signal.ITIMER_REAL, schedule.max_seconds)
         yield received
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for kind, handler in zip(kinds, old, strict=True):
             signal.signal(kind, handler)

@@ -6,8 +6,19 @@ import pytest
 from PIL import Image
 
 from btbnet_jax import images
+from btbnet_jax.sources import generated
 
 GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3) * 3
+
+
+def test_the_smallest_file_has_the_same_pixels_in_fewer_bytes():
+    scene = generated.scene("test", 0)
+    for usual, smallest in (
+        (images.encode_png(scene), images.encode_png(scene, smallest=True)),
+        (images.encode_jpeg(scene, 80), images.encode_jpeg(scene, 80, smallest=True)),
+    ):
+        assert len(smallest) < len(usual)
+        np.testing.assert_array_equal(images.read_image(smallest), images.read_image(usual))
 
 
 @pytest.mark.parametrize("array", [GRADIENT, GRADIENT[..., 0]])

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("ablations", "train", "evaluate", "__main__", "cli"),
     (
+        "bundle",
         "loop",
         "results",
         "difficulty",

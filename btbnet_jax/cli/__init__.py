@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from btbnet_jax import __version__
 
-COMMANDS = ("detect", "score", "data", "weights", "export")
+COMMANDS = ("detect", "score", "data", "weights", "export", "bundle")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,8 +13,12 @@ from btbnet_jax.types import HostImage
 _COMPRESSION = 1  # of PNG: level 6 takes three times as long to save 8 %
 
 
-def encode_png(array: UInt8[ndarray, "..."]) -> bytes:
+def encode_png(array: UInt8[ndarray, "..."], *, smallest: bool = False) -> bytes:
     """Returns an image ``[h, w, 3]`` as RGB PNG, or a mask or map ``[h, w]`` as 8-bit grey PNG.
+
+    Args:
+      array: the image, mask or map.
+      smallest: take time to save bytes; the pixels are the same.
 
     Raises:
       ValueError: another shape, or no pixel.
@@ -22,7 +26,7 @@ def encode_png(array: UInt8[ndarray, "..."]) -> bytes:
     if not array.size or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise ValueError(f"a PNG is made of [h, w] or [h, w, 3] with 1 pixel or more, not of {list(array.shape)}")
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", compress_level=_COMPRESSION)
+    Image.fromarray(array).save(buffer, "PNG", optimize=smallest, compress_level=_COMPRESSION)
     return buffer.getvalue()
 
 
@@ -42,15 +46,16 @@ def encode_png16(focus_map: Float[ndarray, "..."]) -> bytes:
     return buffer.getvalue()
 
 
-def encode_jpeg(image: HostImage, quality: int) -> bytes:
+def encode_jpeg(image: HostImage, quality: int, *, smallest: bool = False) -> bytes:
     """Returns an image as JPEG.
 
     Args:
       image: RGB.
       quality: 1 to 95, as Pillow and libjpeg count it.
+      smallest: take time to save bytes; the pixels are the same.
     """
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=smallest, progressive=smallest)
     return buffer.getvalue()
 
 

@@ -1,0 +1,211 @@
+"""Trains what a bundle holds: ``python3 btbnet-3s.pyz --seconds 570 --output OUT``.
+
+It is the program of the bundle, so it uses Python's own library alone: nothing else need be there before the wheels
+are installed.  All it does is to call the commands of this project, which it prints: sets are built, trained on and
+handed out as they are anywhere.  Given again on the same machine, the same command goes on where it was.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+SETS = {"simulated": "simulated/photographs_on_the_fly", "shi": "pairs/shi_train"}
+LEAST_SECONDS = 30
+"""That a stage is begun with: it would hardly be compiled in fewer."""
+TIME_IS_UP, STOPPED = 128 + signal.SIGALRM, (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM)
+"""Exit status of ``train.py``, the last where the signal came before it listened."""
+
+
+class RunnerError(RuntimeError):
+    """What keeps a bundle from running; the text says what to do."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the arguments."""
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = reader.add_argument
+    add("--seconds", type=float, required=True, help="that the command may take in all")
+    add("--output", type=Path, required=True, help="folder for the pieces of the parameters")
+    add("--work", type=Path, default=Path("/tmp/btbnet_3s"), help="folder for everything else (default: %(default)s)")
+    add("--reserve", type=float, default=60.0, help="seconds of them that training leaves, to hand out (default: 60)")
+    add("--share", type=float, default=0.45, help="of the time, that the first of two stages may take (default: 0.45)")
+    add("--storage", default="float16", help="of what is handed out (default: float16)")
+    add("--skip-wheels", action="store_true", help="the packages are there already")
+    add("--both", default="", help='flags of train.py for all stages, such as "--accumulate=4 --remat"')
+    for stage in SETS:
+        add(f"--{stage}", default="", help="likewise, for this stage")
+    return reader
+
+
+class Runner:
+    """One call of a bundle.
+
+    Args:
+      options: as `parser` reads them.
+      archive: the bundle.
+    """
+
+    def __init__(self, options: argparse.Namespace, archive: Path) -> None:
+        self._options, self._archive = options, archive
+        self._begun, self._limit = time.monotonic(), options.seconds - options.reserve
+        self._work, self._output = options.work.absolute(), options.output.absolute()
+        self._bundle = self._work / "bundle"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def run(self) -> int:
+        """Trains stage after stage, hands out, and returns the exit status: 0, 143 by a signal, or of what failed."""
+        for kind in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(kind, self._stop)
+        self._unpack()
+        stages = json.loads((self._bundle / "manifest.json").read_text("utf-8"))["stages"]
+        self._install()
+        self._build(stages)
+        status, start = 0, self._bundle / "weights" / "start.safetensors"
+        for stage, flag_file in stages.items():
+            is_last = stage == list(stages)[-1]
+            if not self._closed(stage).exists():
+                status = self._train(stage, flag_file, start, share=1.0 if is_last else self._options.share)
+            elif not is_last:  # its parameters were handed out when it ended
+                start = self._run_dir(stage)
+                continue
+            self._hand_out(stage)
+            if status:
+                break
+            start = self._run_dir(stage)
+        if self._stopped or status in STOPPED:
+            return self._said("stopped by a signal; the same command goes on", 128 + signal.SIGTERM)
+        if status == TIME_IS_UP:
+            return self._said("the time is up; the same command goes on", 0)
+        return self._said(f"failed with status {status}" if status else "all stages are finished", status)
+
+    def _unpack(self) -> None:
+        """Unpacks the bundle, once; a folder with another one is refused."""
+        with self._archive.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        note = self._work / "sha256.txt"
+        if note.exists():
+            if note.read_text() != digest:
+                raise RunnerError(f"{self._work} is of another bundle: give another folder (--work)")
+            return
+        with zipfile.ZipFile(self._archive) as archive:
+            archive.extractall(self._bundle)  # which checks what every file was
+        note.write_text(digest)
+        self._said(f"unpacked {self._archive.name}, sha256 {digest}")
+
+    def _install(self) -> None:
+        """Installs the wheels beside the bundle, without network and without what they would like to have as well."""
+        wheels, site = sorted((self._bundle / "wheels").glob("*.whl")), self._work / "site"
+        if not wheels or self._options.skip_wheels or site.exists():
+            return
+        unfinished = self._work / "site.unfinished"
+        options = ("--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade", "--target", str(unfinished))
+        self._succeed("-m", "pip", "install", *options, *map(str, wheels))
+        unfinished.rename(site)
+
+    def _build(self, stages: Collection[str]) -> None:
+        """Builds the data sets as anybody does, from the photographs of the bundle."""
+        data, command = self._bundle / "data", ("-m", "btbnet_jax", "data")
+        where = ("--data-dir", str(self._work / "data"))
+        if "simulated" in stages:
+            config = SETS["simulated"].partition("/")[2]
+            self._succeed(*command, "simulated", "--config", config, "--manual-dir", str(data / "clear"), *where)
+        if "shi" in stages:
+            pairs = ("--images", str(data / "pairs" / "images"), "--masks", str(data / "pairs" / "masks"))
+            name = SETS["shi"].partition("/")[2]
+            self._succeed(*command, "pairs", "--name", name, *pairs, "--focus", "white", *where)
+
+    def _train(self, stage: str, flag_file: str, start: Path, *, share: float) -> int:
+        """Trains a stage for what time there is, and returns its exit status; after its share it is finished."""
+        if self._stopped:
+            return STOPPED[0]
+        all_left = self._begun + self._limit - time.monotonic()
+        left = min(all_left, self._begun + share * self._limit - time.monotonic())
+        if all_left < LEAST_SECONDS:
+            return TIME_IS_UP
+        flags = [f"--flagfile={flag_file}", f"--data={SETS[stage]}", f"--data_dir={self._work / 'data'}"]
+        flags += [f"--run_dir={self._run_dir(stage)}", f"--init_from={start if start.exists() else ''}"]
+        flags += [*shlex.split(self._options.both), *shlex.split(getattr(self._options, stage))]
+        status = self._call("train.py", *flags, f"--max_seconds={max(1.0, left):.1f}")
+        if status == TIME_IS_UP and left < all_left:
+            self._said(f"{stage} has had its share of the time; the next stage starts from where it is")
+            status = 0
+        if not status:
+            self._closed(stage).touch()
+        return status
+
+    def _hand_out(self, stage: str) -> None:
+        """Hands out what a stage has learned, where it has learned anything."""
+        if not any(path.name.isdigit() for path in (self._run_dir(stage) / "checkpoints").glob("*")):
+            return
+        command = ("-m", "btbnet_jax", "bundle", "hand-out", str(self._run_dir(stage)), str(self._output))
+        # Not on the GPU, whose memory training holds or will hold; and to its end, whatever signals come.
+        self._succeed(*command, "--storage", self._options.storage, heeds_signals=False, JAX_PLATFORMS="cpu")
+
+    def _closed(self, stage: str) -> Path:
+        """A file that is there where nothing of a stage is left to do."""
+        return self._work / f"{stage}.closed"
+
+    def _run_dir(self, stage: str) -> Path:
+        return self._work / "runs" / stage
+
+    def _succeed(self, *arguments: str, **options: Any) -> None:
+        """Runs a Python command that has to succeed."""
+        if status := self._call(*arguments, **options):
+            reason = "stopped by a signal" if self._stopped else f"failed with status {status}, see above"
+            raise RunnerError(f"{reason}: {shlex.join(arguments)}")
+
+    def _call(self, *arguments: str, heeds_signals: bool = True, **environment: str) -> int:
+        """Runs a Python command with the code and the packages of the bundle, and returns its exit status."""
+        self._said(f"$ {shlex.join(['python3', *arguments])}")
+        paths = [str(self._bundle / "code"), str(self._work / "site"), os.environ.get("PYTHONPATH", "")]
+        settings = {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PYTHONUNBUFFERED": "1",
+            "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(self._work / "compiled")),
+            "XLA_PYTHON_CLIENT_MEM_FRACTION": os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92"),
+        }
+        line = [sys.executable, *arguments]
+        child = subprocess.Popen(line, cwd=self._bundle / "code", env=os.environ | settings | environment)
+        self._child = child if heeds_signals else None
+        if self._stopped and heeds_signals:
+            child.terminate()
+        status = child.wait()
+        self._child = None
+        return status
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Passes a signal on to training, which saves and leaves."""
+        self._stopped = True
+        if self._child is not None:
+            self._child.terminate()
+
+    def _said(self, text: str, status: int = 0) -> int:
+        print(f"[{time.monotonic() - self._begun:5.0f} s] {text}", flush=True)
+        return status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the bundle that this file is the program of."""
+    options = parser().parse_args(arguments)
+    try:
+        options.work.mkdir(parents=True, exist_ok=True)
+        return Runner(options, Path(__file__).absolute().parent).run()
+    except (RunnerError, OSError, zipfile.BadZipFile) as error:
+        print(f"bundle: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

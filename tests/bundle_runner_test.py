@@ -1,0 +1,228 @@
+"""What the program of a bundle does, by the commands that it calls; `bundle_whole_test` runs it in earnest."""
+
+import json
+import shlex
+import signal
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btbnet_jax.bundle import runner
+from btbnet_jax.bundle.packing import RECIPE
+from btbnet_jax.bundle.runner import SETS, TIME_IS_UP, Runner, RunnerError
+
+Run = Callable[..., int]
+
+
+class Processes:
+    """In the place of `subprocess.Popen`: keeps command lines, and gives training the ends that it is told."""
+
+    def __init__(self, clock: list[float]) -> None:
+        self.lines: list[list[str]] = []
+        self.environments: list[dict[str, str]] = []
+        self.ends: list[int] = []
+        self.signal_during = ""
+        self.terminated: list[str] = []
+        self._clock = clock
+
+    def __call__(self, line: list[str], *, cwd: Path, env: dict[str, str]) -> "Processes":
+        assert cwd.name == "code"
+        self.lines.append(line[1:])
+        self.environments.append(env)
+        return self
+
+    def wait(self) -> int:
+        line = self.lines[-1]
+        if self.signal_during and self.signal_during in line:
+            signal.raise_signal(signal.SIGTERM)
+        if line[0] != "train.py":
+            return 0
+        self._clock[0] += 10.0
+        (run_dir,) = [Path(flag.partition("=")[2]) for flag in line if flag.startswith("--run_dir=")]
+        (run_dir / "checkpoints" / "5").mkdir(parents=True, exist_ok=True)
+        return self.ends.pop(0) if self.ends else 0
+
+    def terminate(self) -> None:
+        self.terminated.append(self.lines[-1][0])
+
+    def called(self) -> list[str]:
+        """What was called, in words: the stage that was trained or handed out, the set that was built."""
+        words = {"pip": "install", "simulated": "build simulated", "pairs": "build shi"}
+        return [
+            f"train {Path(line[1]).stem.removeprefix('--flagfile=configs/').removeprefix('btbnet_3s_')}"
+            if line[0] == "train.py"
+            else f"hand out {Path(line[4]).name}"
+            if line[3] == "hand-out"
+            else words[line[1] if line[1] == "pip" else line[3]]
+            for line in self.lines
+        ]
+
+    def flags(self, stage: str) -> dict[str, str]:
+        """Flags of the last training of a stage."""
+        line = [line for line in self.lines if line[:2] == ["train.py", f"--flagfile={RECIPE[stage]}"]][-1]
+        return {name.removeprefix("--"): value for name, _, value in (flag.partition("=") for flag in line[1:])}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that only training takes, ten of them."""
+    now = [0.0]
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> Processes:
+    made = Processes(clock)
+    monkeypatch.setattr(runner.subprocess, "Popen", made)
+    return made
+
+
+@pytest.fixture
+def run(tmp_path: Path, processes: Processes) -> Iterator[Run]:
+    """Runs a bundle with nothing but a manifest in it, for 600 seconds of which 60 are left to hand out."""
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
+
+    def run_here(*options: str, files: dict[str, str] | None = None, **manifest: Any) -> int:
+        archive = tmp_path / "bundle.pyz"
+        content = {"stages": RECIPE} | manifest
+        with zipfile.ZipFile(archive, "w") as members:
+            for name, text in {"manifest.json": json.dumps(content), "code/train.py": "", **(files or {})}.items():
+                members.writestr(zipfile.ZipInfo(name), text)
+        (tmp_path / "work").mkdir(exist_ok=True)
+        where = [f"--work={tmp_path / 'work'}", f"--output={tmp_path / 'out'}"]
+        return Runner(runner.parser().parse_args(["--seconds=600", *where, *options]), archive).run()
+
+    yield run_here
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+def test_both_stages_are_built_trained_and_handed_out_one_from_the_other(
+    run: Run, processes: Processes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("--both=--accumulate=4 --remat", "--shi=--steps=9") == 0
+    stages = ["train simulated", "hand out simulated", "train shi", "hand out shi"]
+    assert processes.called() == ["build simulated", "build shi", *stages]
+    first, second = processes.flags("simulated"), processes.flags("shi")
+    runs = tmp_path / "work" / "runs"
+    assert (first["init_from"], second["init_from"]) == ("", str(runs / "simulated"))
+    assert (first["data"], second["data"]) == (SETS["simulated"], SETS["shi"])
+    assert (first["run_dir"], second["run_dir"]) == (str(runs / "simulated"), str(runs / "shi"))
+    assert (first["accumulate"], second["accumulate"], second["steps"], "steps" in first) == ("4", "4", "9", False)
+    assert (first["max_seconds"], second["max_seconds"]) == ("243.0", "530.0")  # 0.45 of 540, and what is left of them
+    assert "all stages are finished" in capsys.readouterr().out
+
+
+def test_commands_see_the_code_of_the_bundle_first_and_only_training_sees_a_gpu(
+    run: Run, processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    run()
+    for line, environment in zip(processes.lines, processes.environments, strict=True):
+        assert environment["PYTHONPATH"].split(":")[:2] == [
+            str(tmp_path / "work" / name) for name in ("bundle/code", "site")
+        ]
+        assert environment.get("JAX_PLATFORMS") == ("cpu" if "hand-out" in line else None)
+
+
+def test_a_first_stage_that_has_had_its_share_ends_and_the_second_goes_on(run: Run, processes: Processes):
+    processes.ends = [TIME_IS_UP, 0]
+    assert run() == 0
+    assert processes.called()[2:] == ["train simulated", "hand out simulated", "train shi", "hand out shi"]
+
+
+def test_when_the_time_is_up_it_is_handed_out_and_the_same_command_goes_on(
+    run: Run, processes: Processes, capsys: pytest.CaptureFixture[str]
+):
+    processes.ends = [0, TIME_IS_UP]
+    assert run() == 0
+    assert "the time is up; the same command goes on" in capsys.readouterr().out
+    first = processes.flags("shi")
+    assert run() == 0
+    assert processes.called()[6:] == ["build simulated", "build shi", "train shi", "hand out shi"]
+    assert processes.flags("shi") | {"max_seconds": ""} == first | {"max_seconds": ""}
+    assert run() == 0  # all is finished: it is handed out again
+    assert processes.called()[10:] == ["build simulated", "build shi", "hand out shi"]
+
+
+def test_a_stage_is_not_begun_with_hardly_any_time(run: Run, processes: Processes, clock: list[float]):
+    assert run("--reserve=565") == 0
+    assert processes.called()[2:] == ["train simulated", "hand out simulated"]
+
+
+@pytest.mark.parametrize(("status", "ends"), [(143, 143), (130, 143), (-15, 143), (1, 1)])
+def test_training_that_is_stopped_or_fails_is_handed_out_and_nothing_else_is_trained(
+    run: Run, processes: Processes, status: int, ends: int
+):
+    processes.ends = [status]
+    assert run() == ends
+    assert processes.called()[2:] == ["train simulated", "hand out simulated"]
+
+
+def test_a_signal_is_passed_on_to_training_and_not_to_handing_out(run: Run, processes: Processes):
+    processes.signal_during, processes.ends = f"--data={SETS['simulated']}", [143]
+    assert run() == 143
+    assert processes.terminated == ["train.py"]
+    processes.signal_during = "hand-out"
+    assert run() == 143
+    assert processes.terminated == ["train.py"]
+
+
+def test_after_a_signal_while_sets_are_built_nothing_is_trained(run: Run, processes: Processes):
+    processes.signal_during = "--focus"
+    assert run() == 143
+    assert processes.called() == ["build simulated", "build shi"]
+
+
+def test_a_restart_from_weights_trains_the_stages_of_the_bundle_alone(run: Run, processes: Processes, tmp_path: Path):
+    assert run(stages={"shi": RECIPE["shi"]}, files={"weights/start.safetensors": "parameters"}) == 0
+    assert processes.called() == ["build shi", "train shi", "hand out shi"]
+    assert processes.flags("shi")["init_from"] == str(tmp_path / "work" / "bundle" / "weights" / "start.safetensors")
+    assert processes.flags("shi")["max_seconds"] == "540.0"
+
+
+def test_wheels_are_installed_without_network_unless_they_are_there(run: Run, processes: Processes, tmp_path: Path):
+    files = {"wheels/one-1-py3-none-any.whl": "", "wheels/two-1-py3-none-any.whl": ""}
+    site = tmp_path / "work" / "site.unfinished"
+    site.mkdir(parents=True)  # what pip would make
+    run(files=files)
+    line = shlex.join(processes.lines[0])
+    assert line.startswith("-m pip install --quiet --no-index --no-deps")
+    assert line.count(".whl") == 2
+    run(files=files)
+    assert processes.called().count("install") == 1
+    assert not site.exists()
+
+
+def test_skipped_wheels_are_not_installed(run: Run, processes: Processes):
+    run("--skip-wheels", files={"wheels/one-1-py3-none-any.whl": ""})
+    assert "install" not in processes.called()
+
+
+def test_a_folder_of_another_bundle_is_refused(run: Run, tmp_path: Path):
+    run()
+    with pytest.raises(RunnerError, match=r"work is of another bundle: give another folder \(--work\)"):
+        run(files={"code/other.py": ""})
+
+
+def test_a_bundle_that_is_damaged_is_named_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "bundle.pyz").write_text("half of it")
+    monkeypatch.setattr(runner, "__file__", str(tmp_path / "bundle.pyz" / "__main__.py"))
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
+    status = runner.main(["--seconds=60", f"--work={tmp_path / 'work'}", f"--output={tmp_path}"])
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+    assert status == 1
+    assert capsys.readouterr().err == "bundle: File is not a zip file\n"
+
+
+def test_every_recipe_warms_its_optimiser_up():
+    for name in RECIPE.values():
+        flags = (Path(__file__).parents[1] / name).read_text("utf-8").splitlines()
+        assert [int(flag.partition("=")[2]) > 0 for flag in flags if flag.startswith("--warmup_steps=")] == [True]
