@@ -34,7 +34,7 @@ class Direct:
         """Returns the convolution with its bias, ReLU and zeros outside `valid`, where they are asked for."""
         y = jax.lax.conv_general_dilated(
             x,
-            kernel,
+            jnp.asarray(kernel),
             window_strides=(1, 1),
             padding="SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -117,8 +117,8 @@ class Convolution(nn.Module):
 
     def convolved(self, x: Features, kernel: Any, bias: Bias, valid: Valid | None) -> Features:
         """Returns the convolution with its bias, ReLU and zeros."""
-        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
-        return convolve(self.way, self.relu, x, kernel, bias, valid)
+        kernel, bias = (jnp.asarray(array, self.dtype) for array in (kernel, bias))
+        return convolve(self.way, self.relu, x.astype(self.dtype), kernel, bias, valid)
 
     @property
     def way(self) -> Direct:
