@@ -31,9 +31,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="images at a time (1)")
     parser.add_argument("--exact", action="store_true", help="direct sums, and their number")
     arguments = parser.parse_args()
-    precision, columns = (
-        ("highest", COLUMNS) if arguments.exact else ("default", tuple(name for name in COLUMNS if name != "TFLOP"))
-    )
+    precision = "highest" if arguments.exact else "default"
+    columns = [name for name in COLUMNS if arguments.exact or name != "TFLOP"]
     rows = []
     for remat in (False, True):
         network = NetworkConfig(width=arguments.width, remat=remat, precision=precision)

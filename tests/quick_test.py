@@ -12,16 +12,9 @@ from btbnet_jax.network import BTBNet, Convolution, QuickConvolution, fastest_co
 from btbnet_jax.network.convolution import Direct
 from btbnet_jax.network.quick import LEAST_CHANNELS, transform_kernels
 from btbnet_jax.network.winograd import TransformedKernel
+from tests.reference_network import random_features, random_layer
 
-
-def layer(channels: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    kernel = rng.normal(0, np.sqrt(2 / (9 * channels[0])), (3, 3, *channels))
-    return {"kernel": kernel.astype(np.float32), "bias": rng.normal(size=channels[1]).astype(np.float32)}
-
-
-def images(*shape: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+KINDS = (Convolution, QuickConvolution)
 
 
 def of_jax(relu: bool, params: Any, x: Any, valid: Any) -> Any:
@@ -34,9 +27,9 @@ def of_jax(relu: bool, params: Any, x: Any, valid: Any) -> Any:
     ("size", "channels", "relu"),
     [((70, 65), LEAST_CHANNELS, False), ((9, 14), 5, True), ((9, 14), 5, False), ((1, 1), 6, True)],
 )
-@pytest.mark.parametrize("kind", [Convolution, QuickConvolution])
+@pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_of_jax(kind: type[Convolution], size: tuple[int, int], channels: int, relu: bool):
-    x, params = images(2, *size, channels), layer((channels, channels))
+    x, params = random_features(2, *size, channels), random_layer((channels, channels))
     valid = np.arange(size[0]).reshape(1, -1, 1, 1) < np.array([0.7, 1]).reshape(2, 1, 1, 1) * size[0]
     valid = np.broadcast_to(valid, (2, *size, 1))
 
@@ -46,25 +39,40 @@ def test_gradients_are_those_of_jax(kind: type[Convolution], size: tuple[int, in
     results = []
     for function in (ours, of_jax):
         gradients = jax.vjp(functools.partial(function, relu, valid=jnp.asarray(valid)), params, jnp.asarray(x))[1]
-        results.append(jax.tree.leaves(jax.jit(gradients)(jnp.asarray(images(2, *size, channels, seed=2)))))
+        results.append(jax.tree.leaves(jax.jit(gradients)(jnp.asarray(random_features(2, *size, channels, seed=2)))))
     for found, expected in zip(*results, strict=True):
         assert np.abs(expected).max() > 0
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-KINDS = (Convolution, QuickConvolution)
+@pytest.mark.parametrize(("channels", "way"), [(5, "by_products"), (LEAST_CHANNELS, "by_winograd")])
+def test_the_gradient_of_a_kernel_takes_the_quick_way_of_its_layer(channels: int, way: str):
+    x, params = jnp.asarray(random_features(1, 64, 64, channels)), random_layer((channels, channels))
+    texts = []
+    for kind in KINDS:
+        apply: Any = kind(channels).apply
+        gradient = jax.grad(lambda params, apply=apply: apply({"params": params}, x).sum())
+        texts.append(str(jax.make_jaxpr(gradient)(params)))
+    assert [way in text for text in texts] == [False, True]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_more_is_kept_for_the_gradient_than_the_features_before_and_after(kind: type[Convolution]):
+    x, params = jnp.asarray(random_features(1, 9, 14, 5)), jax.tree.map(jnp.asarray, random_layer((5, 7)))
+    gradients = jax.vjp(lambda params, x: kind(7).apply({"params": params}, x), params, x)[1]
+    assert sorted(leaf.shape for leaf in jax.tree.leaves(gradients)) == [(1, 9, 14, 5), (1, 9, 14, 7), (3, 3, 5, 7)]
 
 
 def test_narrow_layers_and_small_images_take_the_direct_way():
     width = LEAST_CHANNELS
     for channels, size in (((width - 1, width), 64), ((width, width - 1), 64), ((width, width), 63)):
-        x, params = images(1, size, size, channels[0]), layer(channels)
+        x, params = random_features(1, size, size, channels[0]), random_layer(channels)
         plain, quick = (jax.jit(kind(channels[1]).apply)({"params": params}, x) for kind in KINDS)
         np.testing.assert_array_equal(plain, quick)
 
 
 def test_wide_layers_of_large_images_take_winograds_way():
-    x, params = images(1, 64, 64, LEAST_CHANNELS), layer((LEAST_CHANNELS, LEAST_CHANNELS))
+    x, params = random_features(1, 64, 64, LEAST_CHANNELS), random_layer((LEAST_CHANNELS, LEAST_CHANNELS))
     plain, quick = (jax.jit(kind(LEAST_CHANNELS).apply)({"params": params}, x) for kind in KINDS)
     prepared = jax.jit(QuickConvolution(LEAST_CHANNELS).apply)({"params": transform_kernels(params)}, x)
     assert np.abs(plain - quick).max() > 0

@@ -33,6 +33,18 @@ def count(params: Params) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
 
 
+def random_layer(channels: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
+    """The float32 parameters of a 3x3 convolution whose results are as large as its inputs."""
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(0, np.sqrt(2 / (9 * channels[0])), (3, 3, *channels))
+    return {"kernel": kernel.astype(np.float32), "bias": rng.normal(size=channels[1]).astype(np.float32)}
+
+
+def random_features(*shape: int, seed: int = 1) -> np.ndarray:
+    """Float32 numbers of size one."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
 def convolution(x: np.ndarray, layer: Params, *, relu: bool = True) -> np.ndarray:
     """A 3x3 convolution of one (h, w, c) image with zeros around it."""
     windows = sliding_window_view(np.pad(x.astype(np.float64), ((1, 1), (1, 1), (0, 0))), (3, 3), axis=(0, 1))

@@ -10,19 +10,9 @@ from btbnet_jax.network.winograd import (
     transform_kernel,
     winograd_convolution,
 )
-from tests.reference_network import convolution
+from tests.reference_network import convolution, random_features, random_layer
 
 USUAL = tuple(map(Fraction, (0, 1, -1, 2, -2)))
-
-
-def layer(channels: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    kernel = rng.normal(0, np.sqrt(2 / (9 * channels[0])), (3, 3, *channels))
-    return {"kernel": kernel.astype(np.float32), "bias": rng.normal(size=channels[1]).astype(np.float32)}
-
-
-def images(*shape: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("points", [POINTS, USUAL])
@@ -37,14 +27,14 @@ def test_four_outputs_of_six_inputs_and_three_weights_are_their_sums(points: tup
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (4, 4), (5, 7), (50, 130)])
 def test_convolution_is_that_of_float64(shape: tuple[int, int], relu: bool):
-    x, params = images(2, *shape, 5), layer((5, 3))
+    x, params = random_features(2, *shape, 5), random_layer((5, 3))
     found = winograd_convolution(jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"], relu=relu)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, [convolution(image, params, relu=relu) for image in x], atol=2e-5)
 
 
 def test_error_at_512_channels_is_what_is_said():
-    x, params = np.maximum(images(1, 20, 24, 512), 0), layer((512, 32))
+    x, params = np.maximum(random_features(1, 20, 24, 512), 0), random_layer((512, 32))
     found = winograd_convolution(jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"])
     error = np.abs(found[0] - convolution(x[0], params, relu=False))
     assert error.max() < 4e-5
@@ -52,7 +42,7 @@ def test_error_at_512_channels_is_what_is_said():
 
 
 def test_features_are_zero_outside_the_image():
-    x, params = images(1, 11, 14, 4), layer((4, 3))
+    x, params = random_features(1, 11, 14, 4), random_layer((4, 3))
     valid = np.zeros((1, 11, 14, 1), bool)
     valid[:, :9, :6] = True
     found = winograd_convolution(

@@ -59,7 +59,7 @@ def dry_run(
     narrow = folder / "narrow.pyz" if weights else bundle
     if weights:
         pack(narrow, project=project, data_dir=data_dir)
-    small = ["--both", _SMALL, "--storage", "float32"]
+    small = [f"--both={_SMALL}", "--storage=float32"]
     whole = _trained(narrow, folder / "whole", small)
     interrupted = _trained(narrow, folder / "interrupted", small, stop_after="step 3:")
     _say(
@@ -72,7 +72,7 @@ def dry_run(
     _say(_RE_WARMED in log, "a restart from handed-out parameters re-warms the optimiser and says so in its log")
     if full:
         started = time.monotonic()
-        _trained(bundle, folder / "full", ["--both", _FULL])
+        _trained(bundle, folder / "full", [f"--both={_FULL}"])
         print(f"two steps of both stages at full size, compilation included: {time.monotonic() - started:.0f} s")
         _map(folder / "full.safetensors")
 
@@ -92,7 +92,7 @@ def _trained(bundle: Path, name: Path, options: Sequence[str], *, stop_after: st
 def _called(bundle: Path, name: Path, options: Sequence[str], *, stop_after: str = "") -> str:
     """What a call of a bundle prints; it is stopped by SIGTERM after a line with some words."""
     where = ["--work", str(name / "work"), "--output", str(name / "out"), "--seconds", str(_SECONDS)]
-    line = [sys.executable, str(bundle), *where, "--skip-wheels", *_joined(options)]
+    line = [sys.executable, str(bundle), *where, "--skip-wheels", *options]
     lines, status = [], 143 if stop_after else 0
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None  # by PIPE
@@ -105,11 +105,6 @@ def _called(bundle: Path, name: Path, options: Sequence[str], *, stop_after: str
     if process.returncode != status:
         raise BundleError(f"{bundle} ended with status {process.returncode} instead of {status}, see above")
     return "".join(lines)
-
-
-def _joined(options: Sequence[str]) -> list[str]:
-    """Names and values in one word each, as values that begin with -- have to be."""
-    return [f"{name}={value}" for name, value in zip(options[::2], options[1::2], strict=True)]
 
 
 def _map(path: Path) -> None:

@@ -1,8 +1,8 @@
 """The gradient of a 3x3 convolution by its kernel, as matrix products; for training on a CPU.
 
 Each of the nine weights' gradients is the product of the inputs, shifted by the weight's place, with the gradient of
-the outputs, over all pixels.  XLA for CPUs computes them as one convolution with a kernel as large as the image, which
-takes several times as long as the products.
+the outputs, over all pixels; with the shifted inputs side by side it is one product.  XLA for CPUs computes it as a
+convolution with a kernel as large as the image, which takes several times as long.
 
 Winograd's way, F(4x4, 3x3), also makes them with a quarter of the multiplications, see `winograd`: the gradient of
 Y = A [(G K G') * (B X B')] A' by K is G' [(A' dY A) * (B X B')] G, summed over the tiles by 36 products.
@@ -15,15 +15,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from btbnet_jax.network.convolution import Kernel
 from btbnet_jax.network.winograd import (
-    IN,
     OUT,
     POINTS,
     combined,
+    factors_of_weights,
     inputs_of_tiles,
     matrices,
     part,
@@ -32,7 +31,7 @@ from btbnet_jax.network.winograd import (
 )
 from btbnet_jax.types import Features
 
-_PIXELS = 400  # of a strip of nine products
+_PIXELS = 400  # of a strip of shifted inputs
 
 Products = list[Float[Array, "b _ _"]]
 Inner = Float[Array, "b _ _ d"]
@@ -41,7 +40,7 @@ Inner = Float[Array, "b _ _ d"]
 
 @jax.jit
 def by_products(x: Features, gradient: Features) -> Kernel:
-    """Returns the gradient by the kernel of a convolution with zero padding, by nine products.
+    """Returns the gradient by the kernel of a convolution with zero padding, by a product with shifted inputs.
 
     Args:
       x: the inputs.
@@ -63,7 +62,7 @@ def by_products(x: Features, gradient: Features) -> Kernel:
 def by_winograd(x: Features, gradient: Features) -> Kernel:
     """Returns what `by_products` does, but for rounding, by products of transformed tiles."""
     height, width = x.shape[1:3]
-    of_outputs, of_weights, of_inputs = matrices(POINTS)
+    of_outputs, _, of_inputs = matrices(POINTS)
     columns = -(-width // OUT)
     strips, rows = strips_of(-(-height // OUT), columns, 2 * tiles_of_strip(x.shape[-1], gradient.shape[-1]))
 
@@ -83,8 +82,7 @@ def by_winograd(x: Features, gradient: Features) -> Kernel:
         return products
 
     sums = jnp.stack(_sum_of_strips(strip, strips, rows * OUT, x, gradient, right=columns * OUT - width))
-    both = np.einsum("ia,jb->ijab", of_weights, of_weights).reshape(IN**2, 3, 3).astype(np.float32)
-    return jnp.einsum("pab,pdc->abcd", both, sums, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum("pab,pdc->abcd", factors_of_weights(), sums, precision=jax.lax.Precision.HIGHEST)
 
 
 def _sum_of_strips(

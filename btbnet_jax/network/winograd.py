@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Float64, Shaped
+from jaxtyping import Array, Float, Float32, Float64, Shaped
 from numpy import ndarray
 
 from btbnet_jax.network.convolution import Bias, Kernel, zero_outside
@@ -58,9 +58,7 @@ class TransformedKernel(struct.PyTreeNode):
 @jax.jit
 def transform_kernel(kernel: Kernel) -> TransformedKernel:
     """Returns G K G' for every input and output channel."""
-    by_weights = matrices(POINTS)[1]
-    both = np.einsum("ia,jb->ijab", by_weights, by_weights).reshape(IN**2, 3, 3).astype(np.float32)
-    parts = jnp.einsum("pab,abcd->pcd", both, kernel, precision=jax.lax.Precision.HIGHEST)
+    parts = jnp.einsum("pab,abcd->pcd", factors_of_weights(), kernel, precision=jax.lax.Precision.HIGHEST)
     return TransformedKernel(tuple(parts))
 
 
@@ -133,6 +131,12 @@ def matrices(
     inputs.append(_coefficients(points))
     of_outputs, of_weights, of_inputs = (np.array(rows, np.float64) for rows in (powers, weights, inputs))
     return of_outputs, of_weights, of_inputs
+
+
+def factors_of_weights() -> Float32[ndarray, "36 3 3"]:
+    """Returns by what each weight of a kernel counts in each of the 36 transformed ones: G K G' as one sum."""
+    by_weights = matrices(POINTS)[1]
+    return np.einsum("ia,jb->ijab", by_weights, by_weights).reshape(IN**2, 3, 3).astype(np.float32)
 
 
 def _coefficients(roots: Sequence[Fraction]) -> list[Fraction]:
