@@ -1,4 +1,4 @@
-"""The paper's ablations: what each part of the network is worth, under one budget and with several seeds."""
+"""Ablations: what each part of the network and of the simulation is worth, under one budget and with several seeds."""
 
 import csv
 import dataclasses
@@ -10,39 +10,65 @@ from typing import NamedTuple
 import numpy as np
 
 from btbnet_jax import evaluation, metrics, report
-from btbnet_jax.config import NetworkConfig, TrainConfig, differences, paper_scales
+from btbnet_jax.config import TrainConfig, differences, paper_scales
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule, train
+from btbnet_jax.sources import layered
 
 PROTOCOLS = ("mae", "adaptive", "max_of_mean")
 INFERENCE_STEPS = tuple(range(7))
 
 
-def _streams(number: int) -> Callable[[NetworkConfig], NetworkConfig]:
-    """So many of the paper's scales, relative to the first scale of the network."""
-    return lambda network: dataclasses.replace(
-        network, scales=tuple(network.scales[0] * scale for scale in paper_scales(number))
+Change = Callable[[TrainConfig], TrainConfig]
+
+
+def _streams(number: int, **fields: int | bool) -> Change:
+    """So many of the paper's scales, relative to the first scale of the network, and other fields of the network."""
+
+    def change(base: TrainConfig) -> TrainConfig:
+        scales = tuple(base.network.scales[0] * scale for scale in paper_scales(number))
+        network = dataclasses.replace(base.network, scales=scales, **fields)
+        if network.use_rrnet:
+            return dataclasses.replace(base, network=network)
+        # FNet's map is the final one, and has no weight of its own.
+        return dataclasses.replace(
+            base, network=network, loss=dataclasses.replace(base.loss, fnet_weight=0.0, step_weight=0.0)
+        )
+
+    return change
+
+
+def _trained_on(name: str) -> Change:
+    """Another data set to train on, of which nothing is held out."""
+    return lambda base: dataclasses.replace(
+        base, data=dataclasses.replace(base.data, name=f"simulated/{name}", split="train", validation="none")
     )
 
 
-def _with(**fields: int | bool) -> Callable[[NetworkConfig], NetworkConfig]:
-    return lambda network: dataclasses.replace(_streams(3)(network), **fields)
-
-
 REFERENCE = "3S"
-ROWS: dict[str, Callable[[NetworkConfig], NetworkConfig]] = {
-    **{f"{number}S": _streams(number) for number in (1, 2, 3, 4)},
-    "3S without RRNet": _with(use_rrnet=False),
-    "3S without FNet": _with(use_fnet=False),
-    "3S without FNet and RRNet": _with(use_fnet=False, use_rrnet=False),
-    "3S, shared streams": _with(share_streams=True),
-    **{f"3S, {number} steps": _with(num_steps=number) for number in (1, 2, 4, 5, 6)},
+TABLES: dict[str, dict[str, Change]] = {
+    "network": {
+        **{f"{number}S": _streams(number) for number in (1, 2, 3, 4)},
+        "3S without RRNet": _streams(3, use_rrnet=False),
+        "3S without FNet": _streams(3, use_fnet=False),
+        "3S without FNet and RRNet": _streams(3, use_fnet=False, use_rrnet=False),
+        "3S, shared streams": _streams(3, share_streams=True),
+        **{f"3S, {number} steps": _streams(3, num_steps=number) for number in (1, 2, 4, 5, 6)},
+    },
+    "simulation": {
+        "the paper's halves": _trained_on("photographs_on_the_fly"),
+        "layered": _trained_on("layered"),
+        **{f"layered without {name}": _trained_on(f"layered_without_{name}") for name in layered.INGREDIENTS},
+    },
 }
-"""The network of each row, from the network that is asked for; "3S" has three recurrent steps, as the paper.
+"""The rows of each table: what is trained instead of what is asked for.
 
-Source: section 4.3 of the paper, and its figures of 1S to 4S and of the number of steps.
+"network": other networks, where "3S" has three recurrent steps, as the paper.  Source: section 4.3 of the paper, and
+its figures of 1S to 4S and of the number of steps.  "simulation": the same network trained on simulated scenes alone,
+and judged by the validation images of the data set that is asked for.
 """
+ROWS = {row: change for table in TABLES.values() for row, change in table.items()}
 
 
 Scores = dict[str, float]
@@ -105,9 +131,12 @@ def run_ablations(
                 continue
             config, run_dir = configured(base, row, seed), _run_dir(Path(folder), row, seed)
             train(config, data_dir=data_dir, run_dir=run_dir, schedule=schedule, num_devices=num_devices)
-            found = {row: _final_scores(run_dir)}
-            if row == REFERENCE:
-                found |= _inference_scores(config, run_dir, data_dir)
+            used = {_when_used(steps): steps for steps in INFERENCE_STEPS} if row == REFERENCE else {}
+            if config.data.validation == "none":  # judged by images of another data set than it was trained on
+                used[row] = config.network.num_steps
+            found = _scores(run_dir / "checkpoints" / str(config.steps), used, base, data_dir)
+            if row not in found:
+                found[row] = _final_scores(run_dir)
             for name, figures in found.items():
                 finished.setdefault(name, {})[str(seed)] = figures
             table = table_of(finished)
@@ -117,21 +146,20 @@ def run_ablations(
 
 
 def configured(base: TrainConfig, row: str, seed: int) -> TrainConfig:
-    """Returns the configuration of a run; without RRNet, FNet's map is the final one, and has no weight of its own."""
-    network, data = ROWS[row](base.network), dataclasses.replace(base.data, seed=seed)
-    loss = base.loss if network.use_rrnet else dataclasses.replace(base.loss, fnet_weight=0.0, step_weight=0.0)
-    return dataclasses.replace(base, network=network, loss=loss, data=data, seed=seed)
+    """Returns the configuration of a run."""
+    config = ROWS[row](base)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, seed=seed), seed=seed)
 
 
 def table_of(finished: Mapping[str, Mapping[str, Scores]]) -> str:
     """Returns the table in Markdown: mean and standard error over the seeds, in the order of `ROWS`."""
     names = [*ROWS, *(_when_used(steps) for steps in INFERENCE_STEPS)]
     lines = [
-        {"network": name, "seeds": len(of)} | {protocol: _mean_and_error(of, protocol) for protocol in PROTOCOLS}
+        {"row": name, "seeds": len(of)} | {protocol: _mean_and_error(of, protocol) for protocol in PROTOCOLS}
         for name in names
         if (of := list(finished.get(name, {}).values()))
     ]
-    return report.markdown_table(lines, ["network", "seeds", *PROTOCOLS])
+    return report.markdown_table(lines, ["row", "seeds", *PROTOCOLS])
 
 
 def _read(path: Path, base: TrainConfig) -> Finished:
@@ -169,16 +197,16 @@ def _final_scores(run_dir: Path) -> Scores:
     return {name: float(value) for name, value in last.items() if name != "step"}
 
 
-def _inference_scores(config: TrainConfig, run_dir: Path, data_dir: Path | str) -> dict[str, Scores]:
-    """The scores of the trained network with other numbers of recurrent steps than it was trained with."""
-    examples = hold_out(Examples(data_dir, config.data.name, config.data.split), config.data.validation)[1]
-    trained = load_trained(run_dir / "checkpoints" / str(config.steps))
-    batch_size = config.data.batch_size if config.data.size else 1
+def _scores(checkpoint: Path, used: Mapping[str, int], base: TrainConfig, data_dir: Path | str) -> dict[str, Scores]:
+    """The scores of a trained network on the validation images of `base`, by names, each with a number of steps."""
+    if not used:
+        return {}
+    examples = hold_out(Examples(data_dir, base.data.name, base.data.split), base.data.validation)[1]
+    trained = load_trained(checkpoint)
+    batch_size = base.data.batch_size if base.data.size else 1
     methods = {
-        _when_used(steps): evaluation.network_method(
-            dataclasses.replace(trained.config.network, num_steps=steps), trained.params
-        )
-        for steps in INFERENCE_STEPS
+        name: evaluation.network_method(dataclasses.replace(trained.config.network, num_steps=steps), trained.params)
+        for name, steps in used.items()
     }
-    counts = evaluation.count_levels(methods, examples, size=config.data.size, batch_size=batch_size)
+    counts = evaluation.count_levels(methods, examples, size=base.data.size, batch_size=batch_size)
     return {name: metrics.scores(one) for name, one in counts.items()}

@@ -8,6 +8,7 @@ first process.  Source: https://docs.jax.dev/en/latest/multi_process.html
 import atexit
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ def together(
     """Makes this process one of several for the work within, which is all that it does: JAX was not used before.
 
     A process that ends ends the others: at once where they wait for it on CPUs, within `HEARTBEAT_SECONDS` elsewhere.
+    Each says so on the standard error, also where it is killed or aborts, as collectives may that have lost a process.
 
     Args:
       coordinator: host and port that the first process listens at, as the others reach it: "node0:1234".  "auto" where
@@ -71,19 +73,20 @@ def together(
         )
     except ValueError as error:  # what JAX needs to know and nobody said
         raise ValueError(f"no cluster was found that tells of its processes ({error}): give host:port") from error
-    try:
-        yield
-    except ends_of_all:
-        raise
-    except BaseException:
-        atexit.register(_leave)  # runs before JAX's own, which waits for the others
-        print(
-            f"process {jax.process_index()} of {jax.process_count()} ends, and with it all others; the first that "
-            "ended says why. Start all of them again to go on from the last checkpoint.",
-            file=sys.stderr,
-        )
-        raise
-    jax.distributed.shutdown()
+    last_words = (
+        f"process {jax.process_index()} of {jax.process_count()} ends, and with it all others; the first that ended "
+        "says why. Start all of them again to go on from the last checkpoint."
+    )
+    with _said_if_killed(last_words):
+        try:
+            yield
+        except ends_of_all:
+            raise
+        except BaseException:
+            atexit.register(_leave)  # runs before JAX's own, which waits for the others
+            print(last_words, file=sys.stderr)
+            raise
+        jax.distributed.shutdown()
 
 
 def is_first() -> bool:
@@ -121,6 +124,20 @@ class Ballot:
         votes = jax.make_array_from_process_local_data(self._sharding, np.full(self._share, wish, np.int32))
         before, self._before = self._before, self._count(votes)
         return int(before) > 0
+
+
+@contextmanager
+def _said_if_killed(words: str) -> Iterator[None]:
+    """Has the words printed if this process dies within without a chance to: by a signal, or of an abort in C++.
+
+    A shell waits for a line from this process and speaks where the end of the pipe comes instead.
+    """
+    command = ["/bin/sh", "-c", 'read -r _ || echo "$0" >&2', words]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True) as waiting:
+        try:
+            yield
+        finally:
+            waiting.communicate("\n")
 
 
 def _leave() -> NoReturn:

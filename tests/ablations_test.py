@@ -9,8 +9,14 @@ import pytest
 from small_runs import CONFIG
 
 from btbnet_jax import ablations
-from btbnet_jax.ablations import ROWS, configured, run_ablations, table_of
+from btbnet_jax.ablations import ROWS, TABLES, configured, run_ablations, table_of
+from btbnet_jax.builders import SimulatedBuilder
+from btbnet_jax.config import TrainConfig
+from btbnet_jax.data import Examples, hold_out
+from btbnet_jax.evaluation import count_levels, network_method
+from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule
+from btbnet_jax.metrics import mae
 
 ROW = "3S without RRNet"
 ONE_STREAM = dataclasses.replace(CONFIG, steps=2)
@@ -20,12 +26,14 @@ ONE_STREAM = dataclasses.replace(CONFIG, steps=2)
 def rows_of_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows with the scales of the small network, which is compiled anyway; few numbers of steps, each a program."""
     monkeypatch.setattr(ablations, "INFERENCE_STEPS", (0, 2))
-    monkeypatch.setitem(ROWS, "3S", lambda network: network)
-    monkeypatch.setitem(ROWS, ROW, lambda network: dataclasses.replace(network, use_rrnet=False))
+    monkeypatch.setitem(ROWS, "3S", lambda base: base)
+    monkeypatch.setitem(
+        ROWS, ROW, lambda base: dataclasses.replace(base, network=dataclasses.replace(base.network, use_rrnet=False))
+    )
 
 
 def test_the_rows_are_the_paper_s():
-    networks = {row: change(CONFIG.network) for row, change in ROWS.items()}
+    networks = {row: change(CONFIG).network for row, change in TABLES["network"].items()}
     half = Fraction(1, 2)
     assert networks["4S"].scales == (half, half * 4 / 5, half * 3 / 5, half * 2 / 5)
     assert [len(networks[f"{n}S"].scales) for n in (1, 2, 3)] == [1, 2, 3]
@@ -75,6 +83,32 @@ def test_finished_runs_are_not_trained_again_and_the_table_grows(small_data: Pat
     assert f"| {ROW} | 1 |" in again.table
     with pytest.raises(ValueError, match=r"(?s)another budget .*steps: 2 -> 3"):
         next(run_ablations(dataclasses.replace(ONE_STREAM, steps=3), num_seeds=3, **options))
+
+
+def test_the_rows_of_the_simulation_differ_in_what_they_are_trained_on():
+    configs = {row: configured(CONFIG, row, 0) for row in TABLES["simulation"]}
+    assert {config.network for config in configs.values()} == {CONFIG.network}
+    names = {row: config.data.name.removeprefix("simulated/") for row, config in configs.items()}
+    assert set(names.values()) == set(SimulatedBuilder.builder_configs) - {"generated", "photographs"}
+    assert names["layered without depth"] == "layered_without_depth"
+
+
+def test_a_row_of_another_data_set_is_judged_by_the_validation_images_asked_for(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def on_all(base: TrainConfig) -> TrainConfig:
+        return dataclasses.replace(base, data=dataclasses.replace(base.data, validation="none"))
+
+    monkeypatch.setitem(ROWS, ROW, on_all)
+    where: dict[str, Any] = {"data_dir": small_data, "folder": tmp_path, "scores": tmp_path / "scores.json"}
+    list(run_ablations(ONE_STREAM, rows=[ROW], num_seeds=1, **where, schedule=Schedule(), num_devices=1))
+    found = json.loads((tmp_path / "scores.json").read_text())["runs"][ROW]["0"]
+    held_out = hold_out(Examples(small_data, "pairs/small", "train"), "2")[1]
+    (checkpoint,) = tmp_path.glob("*/seed0/checkpoints/2")
+    method = network_method(CONFIG.network, load_trained(checkpoint).params)
+    (counts,) = count_levels({"": method}, held_out, size=16, batch_size=1).values()
+    assert len(held_out) == 2
+    assert found["mae"] == pytest.approx(mae(counts), abs=1e-6)
 
 
 @pytest.mark.usefixtures("rows_of_one_stream")

@@ -25,6 +25,7 @@ from btbnet_jax.builders import (
 )
 from btbnet_jax.images import encode_png, read_image, read_mask, write_png
 from btbnet_jax.sources import generated, shi
+from btbnet_jax.sources.layered import INGREDIENTS
 from btbnet_jax.sources.simulated import blurred_versions, source_name, version_name
 
 
@@ -104,7 +105,8 @@ def test_the_official_folders_register_with_tfds(built: Path):
     assert tfds.builder("shi", data_dir=built).info.splits["test"].num_examples == 100
     assert tfds.builder("dut", data_dir=built).info.splits["test"].num_examples == 500
     assert list(datasets.simulated.Builder.builder_configs) == [
-        *("generated", "photographs", "photographs_on_the_fly", "layered")
+        *("generated", "photographs", "photographs_on_the_fly", "layered"),
+        *(f"layered_without_{ingredient}" for ingredient in INGREDIENTS),
     ]
     assert list(datasets.pairs.Builder.builder_configs) == ["focus_white", "focus_black"]
 
@@ -168,6 +170,17 @@ def test_layered_scenes_are_stored_as_jpeg_and_depend_on_the_photographs_alone(t
     for example in one:
         assert example["image"].startswith(b"\xff\xd8")
         assert read_image(example["image"]).shape[:2] == read_mask(example["mask"]).shape
+
+
+def test_scenes_without_an_ingredient_are_the_same_scenes_otherwise(tmp_path: Path, photographs: Path):
+    for config in ("layered", "layered_without_camera"):
+        build(SimulatedBuilder(data_dir=tmp_path, config=config), manual_dir=photographs)
+    one, other = (
+        list(open_source(tmp_path, f"simulated/{config}", "train")) for config in ("layered", "layered_without_camera")
+    )
+    assert [example["name"] for example in one] == [example["name"] for example in other]
+    assert [example["mask"] for example in one] == [example["mask"] for example in other]
+    assert all(example["image"] != clean["image"] for example, clean in zip(one, other, strict=True))
 
 
 def test_a_built_set_is_not_taken_for_one_of_other_photographs(tmp_path: Path, photographs: Path):

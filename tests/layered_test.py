@@ -86,6 +86,65 @@ def test_a_scene_is_made_of_the_size_and_type_of_a_photograph_and_only_by_its_nu
     np.testing.assert_array_equal(one.mask, other.mask)
 
 
+def test_without_soft_edges_a_blurred_object_ends_from_one_pixel_to_the_next(monkeypatch: pytest.MonkeyPatch):
+    """A white object before a black wall: what is neither is the edge."""
+    monkeypatch.setattr(layered, "PLANS", {"far in focus": 1.0})
+    wall, white = np.zeros((96, 128, 3), np.uint8), np.full((96, 128, 3), 255, np.uint8)
+    grey = {}
+    for without in (None, "edges"):
+        images = [scene(np.random.default_rng(seed), wall, white, without=without).image for seed in range(8)]
+        grey[without] = np.mean([(image > 60) & (image < 220) for image in images])
+    assert grey["edges"] < 0.25 * grey[None]
+
+
+def test_without_an_aperture_s_shape_the_blur_is_a_gaussian_of_the_disk_s_deviation():
+    image = Aperture(np.random.default_rng(0), gaussian=True).image(10.0)
+    y, x = np.mgrid[-15:16, -15:16]
+    assert image.sum() == pytest.approx(1, abs=1e-6)
+    assert (image * x**2).sum() == pytest.approx(5.0**2, rel=0.05)  # cut off at three deviations
+    np.testing.assert_allclose(image / image.max(), np.exp(-(x**2 + y**2) / 50), rtol=1e-4)
+
+
+def test_without_depth_the_blur_of_a_layer_is_one():
+    radii = [
+        layered._far_radii(rng, layered._plan(rng, "depth"), SIZE, constant=True)
+        for rng in map(np.random.default_rng, range(40))
+    ]
+    assert all(np.ptp(one) == 0 for one in radii)
+    assert any(
+        np.ptp(layered._far_radii(np.random.default_rng(n), "near in focus", SIZE, constant=False)) for n in range(9)
+    )
+
+
+def test_without_a_camera_there_is_no_noise_and_hardly_any_compression():
+    flat = np.full((*SIZE, 3), 100, np.uint8)
+    noisy, clean = (
+        [scene(np.random.default_rng(seed), flat, flat, without=without) for seed in range(8)]
+        for without in (None, "camera")
+    )
+    assert all(np.ptp(made.image) <= 1 and made.quality == 100 for made in clean)
+    assert max(np.ptp(made.image) for made in noisy) > 10
+
+
+def test_without_flatness_photographs_keep_their_contrast():
+    lights = [
+        [layered._light(np.random.default_rng(seed), FAR, flat=flat).std() for seed in range(40)]
+        for flat in (True, False)
+    ]
+    assert min(lights[0]) < 0.9 * min(lights[1])
+    assert np.ptp(lights[1]) < 1e-6
+
+
+def test_without_whole_scenes_every_mask_has_both():
+    masks = [scene(np.random.default_rng(seed), FAR, NEAR, without="whole").mask for seed in range(60)]
+    assert all(0 < (mask > 0).mean() < 1 for mask in masks)
+
+
+def test_an_ingredient_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"one of edges, aperture.* not without 'salt'"):
+        scene(np.random.default_rng(0), FAR, NEAR, without="salt")
+
+
 def test_the_near_photograph_may_have_another_size():
     assert scene(np.random.default_rng(0), FAR, NEAR[:20, :31]).image.shape == (*SIZE, 3)
 

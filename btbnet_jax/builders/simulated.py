@@ -25,11 +25,13 @@ class SimulatedConfig(tfds.core.BuilderConfig):
       generated: sources are generated, instead of photographs in the manual folder.
       on_the_fly: the clear sources alone are stored, and the reader blurs them.
       layered: scenes of layers out of focus, instead of the paper's 20 versions.
+      without: one of `layered.INGREDIENTS` that they lack.
     """
 
     generated: bool = False
     on_the_fly: bool = False
     layered: bool = False
+    without: str | None = None
 
 
 class SimulatedBuilder(SourceBuilder, skip_registration=True):
@@ -55,6 +57,15 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
             name="layered",
             layered=True,
             description="8 scenes of each photograph: layers at several distances, through an aperture, as JPEG.",
+        ),
+        *(
+            SimulatedConfig(
+                name=f"layered_without_{name}",
+                layered=True,
+                without=name,
+                description=f"The same scenes, to see what this gives: {ingredient}.",
+            )
+            for name, ingredient in layered.INGREDIENTS.items()
         ),
     ]
 
@@ -86,7 +97,9 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
             return {"train": Recipe(sources, _clear_example, items_per_file=50)}
         if self._config().layered:
             others = [path for _, path in sources]
-            return {"train": Recipe(sources, partial(_layered_examples, others), items_per_file=50)}
+            return {
+                "train": Recipe(sources, partial(_layered_examples, others, self._config().without), items_per_file=50)
+            }
         return {"train": Recipe(sources, _version_examples, items_per_file=25)}
 
     def _photographs(self, folder: Path) -> dict[str, Path]:
@@ -117,12 +130,12 @@ def _version_examples(source: tuple[str, Path]) -> list[Example]:
     return examples
 
 
-def _layered_examples(others: Sequence[Path], source: tuple[str, Path]) -> list[Example]:
+def _layered_examples(others: Sequence[Path], without: str | None, source: tuple[str, Path]) -> list[Example]:
     name, path = source
     far, examples = read_image(path), []
     for version in range(layered.VERSIONS):
         rng = np.random.default_rng([*name.encode(), version])
-        scene = layered.scene(rng, far, read_image(others[int(rng.integers(len(others)))]))
+        scene = layered.scene(rng, far, read_image(others[int(rng.integers(len(others)))]), without=without)
         values = {"image": encode_jpeg(scene.image, scene.quality), "mask": encode_png(scene.mask)}
         examples.append((example := layered.version_name(name, version), values | {"name": example}))
     return examples

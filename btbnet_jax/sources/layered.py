@@ -29,6 +29,16 @@ PLANS = {"near in focus": 0.45, "far in focus": 0.15, "plane in focus": 0.25, "a
 SHARP_BELOW = 1.0
 """Radius of blur in pixels below which a pixel counts as in focus."""
 
+INGREDIENTS = {
+    "edges": "soft edges of what is blurred and stands before the rest",
+    "aperture": "disks and polygons; without, Gaussians of the same deviation",
+    "depth": "blur that changes with depth",
+    "camera": "noise and JPEG compression after the blur",
+    "flatness": "photographs with little texture left",
+    "whole": "scenes that are all in focus or all blurred",
+}
+"""What a scene can be made without, to see what it gives."""
+
 _RADII = 2.0, 18.0  # of the blur, in pixels
 _NEAR_SHARE = 0.1, 0.6  # of the image
 _NOISE = 5.0  # largest deviation of the noise, in grey levels
@@ -48,27 +58,31 @@ class Scene(NamedTuple):
     quality: int
 
 
-def scene(rng: Generator, far: HostImage, near: UInt8[ndarray, "near_h near_w 3"]) -> Scene:
+def scene(
+    rng: Generator, far: HostImage, near: UInt8[ndarray, "near_h near_w 3"], *, without: str | None = None
+) -> Scene:
     """Returns a random scene of the size of `far`; its mask is 255 where the blur is below `SHARP_BELOW`.
 
     Args:
       rng: of all that is random.
       far: a photograph that is clear everywhere.
       near: another one, of any size, of which a part stands before it.
+      without: one of `INGREDIENTS` to leave out, None for none.
     """
     size = far.shape[0], far.shape[1]
-    plan = rng.choice(list(PLANS), p=list(PLANS.values()))
-    aperture = Aperture(rng)
-    radii = _far_radii(rng, plan, size)
-    light = _blurred_by(aperture, _light(rng, far), radii)
+    plan = _plan(rng, without)
+    aperture = Aperture(rng, gaussian=without == "aperture")
+    radii = _far_radii(rng, plan, size, constant=without == "depth")
+    light = _blurred_by(aperture, _light(rng, far, flat=without != "flatness"), radii)
     focus = radii < SHARP_BELOW
     if plan in ("near in focus", "far in focus") or (plan != "plane in focus" and rng.random() < 0.5):
         radius = 0.0 if plan in ("near in focus", "all in focus") else _radius(rng)
-        shape = _shape(rng, size)[None]
-        opacity = aperture.blurred(shape, radius)
-        light = aperture.blurred(shape * _light(rng, resize_image(near, size)), radius) + (1 - opacity) * light
+        shape, photograph = _shape(rng, size)[None], _light(rng, resize_image(near, size), flat=without != "flatness")
+        front, opacity = _in_front(aperture, photograph, shape, radius, soft=without != "edges")
+        light = front + (1 - opacity) * light
         focus = np.where(opacity[0] > 0.5, radius < SHARP_BELOW, focus)
-    return Scene(_developed(rng, light), np.where(focus, np.uint8(255), np.uint8(0)), int(rng.integers(*_QUALITY)))
+    image, quality = _developed(rng, light, noise=without != "camera"), int(rng.integers(*_QUALITY))
+    return Scene(image, np.where(focus, np.uint8(255), np.uint8(0)), 100 if without == "camera" else quality)
 
 
 def version_name(source: str, version: int) -> str:
@@ -81,9 +95,11 @@ class Aperture:
 
     Args:
       rng: of its shape.
+      gaussian: a Gaussian with the deviation of the disk instead, half its radius, cut off at three deviations.
     """
 
-    def __init__(self, rng: Generator) -> None:
+    def __init__(self, rng: Generator, *, gaussian: bool = False) -> None:
+        self._gaussian = gaussian
         self._blades = int(rng.choice([0, 5, 6, 7, 8], p=[0.4, 0.15, 0.15, 0.15, 0.15]))
         self._turn = rng.uniform(0, 2 * np.pi)
 
@@ -93,14 +109,14 @@ class Aperture:
         Args:
           radius: of the disk, or of the circle about the polygon, in pixels.
         """
-        reach = int(np.ceil(radius))
+        reach = int(np.ceil(1.5 * radius if self._gaussian else radius))
         y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
         distance = np.hypot(x, y)
-        if self._blades:
+        if self._blades and not self._gaussian:
             sides = self._turn + 2 * np.pi * np.arange(self._blades) / self._blades
             across = np.max([x * np.cos(side) + y * np.sin(side) for side in sides], axis=0)
             distance = across / np.cos(np.pi / self._blades)
-        image = np.clip(radius + 0.5 - distance, 0, 1)
+        image = np.exp(-2 * (distance / radius) ** 2) if self._gaussian else np.clip(radius + 0.5 - distance, 0, 1)
         return (image / image.sum()).astype(np.float32)
 
     def blurred(self, light: Light, radius: float) -> Light:
@@ -120,11 +136,20 @@ def _radius(rng: Generator) -> float:
     return float(np.exp(rng.uniform(*np.log(_RADII))))
 
 
-def _far_radii(rng: Generator, plan: str, size: tuple[int, int]) -> Plane:
+def _plan(rng: Generator, without: str | None) -> str:
+    """One of `PLANS`; where that is left out, an object in focus before something blurred."""
+    if without not in (None, *INGREDIENTS):
+        raise ValueError(f"a scene can be made without one of {', '.join(INGREDIENTS)}, not without {without!r}")
+    plan = str(rng.choice(list(PLANS), p=list(PLANS.values())))
+    left_out = {"depth": ("plane in focus",), "whole": ("all in focus", "all blurred")}.get(without or "", ())
+    return "near in focus" if plan in left_out else plan
+
+
+def _far_radii(rng: Generator, plan: str, size: tuple[int, int], *, constant: bool) -> Plane:
     """Blur of the far layer: none, the same everywhere, or growing in both directions from a plane of focus."""
     if plan in ("far in focus", "all in focus"):
         return np.zeros(size, np.float32)
-    if plan != "plane in focus" and (plan == "all blurred" or rng.random() < 0.6):
+    if plan != "plane in focus" and (plan == "all blurred" or rng.random() < 0.6 or constant):
         return np.full(size, _radius(rng), np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in size)
@@ -156,6 +181,15 @@ def _blurred_by(aperture: Aperture, light: Light, radii: Plane) -> Light:
     return result
 
 
+def _in_front(
+    aperture: Aperture, light: Light, shape: Float32[ndarray, "1 h w"], radius: float, *, soft: bool
+) -> tuple[Light, Float32[ndarray, "1 h w"]]:
+    """The light of a layer cut to a shape, and its opacity: both blurred, or cut after the blur where not `soft`."""
+    if soft:
+        return aperture.blurred(shape * light, radius), aperture.blurred(shape, radius)
+    return shape * aperture.blurred(light, radius), shape
+
+
 def _shape(rng: Generator, size: tuple[int, int]) -> Plane:
     """Opacity of an object with a smooth outline somewhere in the image, its edge about a pixel wide."""
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in size)
@@ -175,19 +209,20 @@ def _waves(rng: Generator, size: tuple[int, int], extent: float) -> Plane:
     return (field / field.std()).astype(np.float32)
 
 
-def _light(rng: Generator, image: HostImage) -> Light:
-    """An image in linear light, sometimes with little texture left, or mirrored."""
+def _light(rng: Generator, image: HostImage, *, flat: bool) -> Light:
+    """An image in linear light, sometimes with little texture left where it may be `flat`, or mirrored."""
     values = np.moveaxis(image, -1, 0).astype(np.float32) / 255
     if rng.random() < 0.15:
-        mean = values.mean(axis=(1, 2), keepdims=True)
-        values = mean + np.float32(np.exp(rng.uniform(np.log(0.05), 0))) * (values - mean)
+        mean, contrast = values.mean(axis=(1, 2), keepdims=True), np.exp(rng.uniform(np.log(0.05), 0))
+        values = mean + np.float32(contrast) * (values - mean) if flat else values
     if rng.random() < 0.5:
         values = values[:, :, ::-1]
     return values**_GAMMA
 
 
-def _developed(rng: Generator, light: Light) -> HostImage:
-    """The picture in sRGB encoding, with noise."""
+def _developed(rng: Generator, light: Light, *, noise: bool) -> HostImage:
+    """The picture in sRGB encoding, with noise if asked for."""
     values = 255 * np.clip(light, 0, 1) ** np.float32(1 / _GAMMA)
-    values += np.float32(rng.uniform(0, _NOISE) * rng.uniform(0, 1)) * rng.standard_normal(values.shape, np.float32)
+    deviation = np.float32(rng.uniform(0, _NOISE) * rng.uniform(0, 1))
+    values += (deviation if noise else np.float32(0)) * rng.standard_normal(values.shape, np.float32)
     return np.moveaxis(np.clip(np.floor(values + 0.5), 0, 255).astype(np.uint8), 0, -1)
