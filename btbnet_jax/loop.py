@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from btbnet_jax import evaluation, metrics, report
+from btbnet_jax import evaluation, metrics, plots, report
 from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.config import TrainConfig, differences
 from btbnet_jax.data import Examples, hold_out, train_batches
@@ -263,7 +263,7 @@ def _draw(path: Path, method: evaluation.Method, examples: Examples, size: int, 
     rows = evaluation.pictures([method], examples, indices, size=size, batch_size=batch_size)
     path.parent.mkdir(exist_ok=True)
     names = [examples.name(index) for index in indices]
-    report.panel(path, rows, column_titles=["image", "mask", "map"], row_titles=names)
+    plots.panel(path, rows, column_titles=["image", "mask", "map"], row_titles=names)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from btbnet_jax import metrics, report
+from btbnet_jax import metrics, plots, report
 from btbnet_jax.data import Examples
 from btbnet_jax.difficulty import Difficulty, breakdown
 from btbnet_jax.evaluation import Method, pictures
@@ -73,7 +73,7 @@ def write_results(
     curves = {name: metrics.curve(one) for name, one in counts.items()}
     report.write_curve_csv(folder / "curves.csv", curves)
     for suffix in ("png", "svg"):
-        report.precision_recall_plot(folder / f"curves.{suffix}", curves, title=title)
+        plots.precision_recall_plot(folder / f"curves.{suffix}", curves, title=title)
     values = {
         "subject": subject,
         "scores": rows,
@@ -160,7 +160,7 @@ def write_panels(
     rows = dict(zip(indices, pictures(methods.values(), examples, indices, size=size), strict=True))
     first = 0 if examples.has_images else 1
     for name, chosen in panels.items():
-        report.panel(
+        plots.panel(
             folder / name,
             [rows[index][first:] for index in chosen],
             column_titles=["image", "mask", *methods][first:],

@@ -13,7 +13,7 @@ from skimage import data  # pyright: ignore[reportMissingImports]  no requiremen
 
 from btbnet_jax import Detector
 from btbnet_jax.images import overlay, quantise
-from btbnet_jax.report import panel
+from btbnet_jax.plots import panel
 
 
 def main() -> None:

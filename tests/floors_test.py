@@ -26,6 +26,7 @@ FLOORS = (
         "tiling",
         "grid",
         "buckets",
+        "plots",
         "report",
         "export",
     ),
@@ -41,7 +42,7 @@ ROOMS = {
     "tensorflow_datasets": {"data", "builders"},
     "grain": {"data"},
     "orbax": {"checkpoints"},
-    "matplotlib": {"report"},
+    "matplotlib": {"plots"},
     "absl.flags": {"ablations", "train", "evaluate"},
     "datasets": set(),
 }
@@ -121,7 +122,7 @@ def test_a_breach_of_the_order_is_found(tmp_path: Path, file: str, line: str):
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("btbnet_jax/training.py", "from btbnet_jax.report import panel"),
+        ("btbnet_jax/training.py", "from btbnet_jax.plots import panel"),
         ("btbnet_jax/network/btbnet.py", "from btbnet_jax.network.vgg import VGG16"),
         ("btbnet_jax/network/btbnet.py", "from btbnet_jax import __version__"),
         ("btbnet_jax/network/btbnet.py", "from btbnet_jax import types"),

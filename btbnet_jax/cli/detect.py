@@ -230,7 +230,9 @@ def _write(
         maps = [quantise(as_asked(one, options)) for one in detection.maps.values()]
         panel = result.with_name(result.name.removesuffix(KINDS[options.kind].ending) + "_maps.png")
         titles = ["photograph", *detector.map_names()]
-        report.panel(panel, [[photograph.image, *maps]], column_titles=titles, row_titles=[result.stem])
+        from btbnet_jax import plots  # Matplotlib takes half a second to import
+
+        plots.panel(panel, [[photograph.image, *maps]], column_titles=titles, row_titles=[result.stem])
     write_whole(result, KINDS[options.kind].draw(photograph, detection, options))  # last: what is there is done
 
 
