@@ -10,15 +10,16 @@ RUN := $(VENV)/bin/python
 .PHONY: help demo test lint check format
 
 help:
-	@echo "make demo    generate data, train a small network on them in minutes, evaluate it (folder demo/)"
+	@echo "make demo    generate data, train a network on them in minutes, evaluate it; maps of photographs (demo/)"
 	@echo "make test    the tests"
 	@echo "make check   formatter, linter, types and tests: all that has to pass"
 	@echo "make format  lay the code out"
 
-demo: $(VENV)/installed
+demo: $(VENV)/installed-demo
 	$(RUN) -m btbnet_jax data simulated --config generated --data-dir demo/data
 	$(RUN) train.py --flagfile=configs/demo.flags
 	$(RUN) evaluate.py --flagfile=configs/demo_evaluate.flags
+	$(RUN) docs/examples.py demo/photographs.png
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
@@ -40,6 +41,10 @@ $(VENV)/installed: pyproject.toml
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-demo: $(VENV)/installed
+	$(RUN) -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
