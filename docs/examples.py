@@ -3,8 +3,8 @@
     pip install -e '.[demo]'
     python docs/examples.py demo/photographs.png  # docs/examples.png without a path
 
-They come with scikit-image: "astronaut" is NASA's and in the public domain, "chelsea" is CC0 by Stéfan van der Walt, and
-"coffee" CC0 by Rachel Michetti.
+They come with scikit-image: "astronaut" is NASA's and in the public domain, "chelsea" is CC0 by Stéfan van der Walt,
+and "coffee" is CC0 by Rachel Michetti.
 """
 
 import sys

@@ -38,6 +38,17 @@ def test_the_default_data_folder_is_data_and_the_default_simulation_is_generated
     assert len(open_source("data", "simulated/generated", "test")) == 1
 
 
+def test_ctrl_c_while_libraries_are_imported_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("btbnet_jax.cli.importlib.import_module", interrupted)
+    assert main(["data", "simulated"]) == 130
+    assert capsys.readouterr().err.startswith("btbnet: interrupted")
+
+
 def test_photographs_need_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["data", "simulated", "--config", "photographs", "--data-dir", str(tmp_path)]) == 1
     assert "needs --manual-dir" in capsys.readouterr().err

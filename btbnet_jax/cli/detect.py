@@ -227,12 +227,17 @@ def _write(
         return
     result.parent.mkdir(parents=True, exist_ok=True)
     if options.all_maps:
-        maps = [quantise(as_asked(one, options)) for one in detection.maps.values()]
-        panel = result.with_name(result.name.removesuffix(KINDS[options.kind].ending) + "_maps.png")
-        titles = ["photograph", *detector.map_names()]
         from btbnet_jax import plots  # Matplotlib takes half a second to import
 
-        plots.panel(panel, [[photograph.image, *maps]], column_titles=titles, row_titles=[result.stem])
+        maps = [quantise(as_asked(one, options)) for one in detection.maps.values()]
+        name = result.name.removesuffix(KINDS[options.kind].ending)
+        titles = ["photograph", *detector.map_names()]
+        plots.panel(
+            result.with_name(f"{name}_maps.png"),
+            [[photograph.image, *maps]],
+            column_titles=titles,
+            row_titles=[name],
+        )
     write_whole(result, KINDS[options.kind].draw(photograph, detection, options))  # last: what is there is done
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import struct
 import threading
@@ -202,7 +203,8 @@ def _identified(file: BinaryIO | io.BytesIO, modern: bool) -> Image.Image:
             return Image.open(file, formats=formats)
     except UnidentifiedImageError as error:
         file.seek(0)
-        tried = formats if kind or not modern else (*formats, "AVIF", "HEIF")
+        heif = ("HEIF",) if importlib.util.find_spec("pillow_heif") else ()
+        tried = formats if kind or not modern else (*formats, "AVIF", *heif)
         raise ImageError(what_it_is(file.read(64), tried)) from error
 
 
