@@ -2,7 +2,7 @@
 
 Its metadata hold the configuration of the network, which includes the input normalisation, a summary of the training,
 the licence, and a sha256 of all this and of every tensor.  Kernels can be stored in half precision, or with 8 bits: as
-integers from -127 to 127 and a scale for each output channel.  Loaded, they are float32 again.
+integers from -127 to 127 and a scale for each output channel, see `_whole`.  Loaded, they are float32 again.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int8
 from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -261,7 +261,20 @@ def _stored(name: str, array: Float32[ndarray, "..."], storage: Storage) -> Tens
         return {name: array.astype(_HALVES[storage])}
     scale = np.abs(array).max(axis=(0, 1, 2)) / np.float32(127)
     scale = np.where(scale > 0, scale, np.float32(1))  # also where it is too small for float32
-    return {name: np.clip(np.rint(array / scale), -127, 127).astype(np.int8), name + _SCALE: scale}
+    return {name: _whole(array / scale), name + _SCALE: scale}
+
+
+def _whole(kernel: Float32[ndarray, "h w in out"]) -> Int8[ndarray, "h w in out"]:
+    """Whole numbers, each one below or above, whose sum over the positions h, w is the nearest.
+
+    Where a feature is smooth its neighbours are nearly one value, and errors of a kernel that is rounded number by
+    number would add up to more.
+    """
+    positions = kernel.reshape(-1, *kernel.shape[2:])
+    below = np.floor(positions)
+    above = np.rint(positions.sum(axis=0)) - below.sum(axis=0)  # so many, those that are nearest to it
+    rank = np.argsort(np.argsort(below - positions, axis=0, kind="stable"), axis=0)
+    return np.clip(below + (rank < above), -127, 127).reshape(kernel.shape).astype(np.int8)
 
 
 def _restored(name: str, tensors: Tensors) -> Float32[ndarray, "..."]:
