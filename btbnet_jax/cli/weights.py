@@ -20,7 +20,7 @@ _DESCRIPTION = """\
 A weights file is all that `btbnet detect` needs: parameters, configuration, input normalisation, licence.
 
 examples:
-  btbnet weights convert runs/cpu_small_whole small.safetensors --licence CC-BY-4.0
+  btbnet weights convert runs/cpu_small small.safetensors --licence CC-BY-4.0
   btbnet weights convert small.safetensors half.safetensors --storage float16
   btbnet weights inspect small.safetensors
   btbnet weights verify small.safetensors
