@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from btbnet_jax import metrics, report, results
+from btbnet_jax import metrics, plots, results
 from btbnet_jax.baselines import all_blurred, all_in_focus
 from btbnet_jax.data import Examples
 from btbnet_jax.difficulty import Difficulty
@@ -157,9 +157,7 @@ Panels = dict[str, dict[str, Any]]
 def panels(monkeypatch: pytest.MonkeyPatch) -> Panels:
     """What is drawn, by the name of the file."""
     shown: Panels = {}
-    monkeypatch.setattr(
-        report, "panel", lambda path, rows, **titles: shown.update({path.name: titles | {"rows": rows}})
-    )
+    monkeypatch.setattr(plots, "panel", lambda path, rows, **titles: shown.update({path.name: titles | {"rows": rows}}))
     return shown
 
 

@@ -73,7 +73,10 @@ def test_a_run_needs_a_folder(train: Call):
         ("--split=train[:0]", "has no example in 'train[:0]'"),
         ("--devices=9", "there are 8 devices to train on, not 9"),
         ("--init_from=absent", "there is no run, no checkpoint and no file absent, and no weights of that name: train"),
-        ("--init_from=btbnet-small", "That one has --scales=3/4,3/8,3/16 --width=0.125 --noshare_streams --fnet --rrnet"),
+        (
+            "--init_from=btbnet-small",
+            "That one has --scales=3/4,3/8,3/16 --width=0.125 --noshare_streams --fnet --rrnet",
+        ),
         ("--split=test", "the images of a test split would be trained on"),
         ("--split=train+test[:1]", "the images of a test split would be trained on"),
     ],

@@ -72,7 +72,7 @@ def add_command(commands: Any) -> None:
     text = _SIMULATED.format(how_to_get=_paragraph(photographs.HOW_TO_GET))
     made = _parser(sets, "simulated", "clear images with one half blurred; needs no download", text)
     configs = {config.name: config.description for config in SimulatedBuilder.BUILDER_CONFIGS}
-    help_on_configs = "; ".join(f"{name}: {text.removesuffix('.')}" for name, text in configs.items())
+    help_on_configs = "; ".join(f"{name}: {str(text).removesuffix('.')}" for name, text in configs.items())
     made.add_argument("--config", choices=configs, metavar="CONFIG", default=next(iter(configs)), help=help_on_configs)
     made.add_argument("--manual-dir", type=Path, help="folder of clear photographs")
     made.set_defaults(run=_build_simulated)
