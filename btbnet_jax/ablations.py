@@ -19,7 +19,6 @@ from btbnet_jax.sources import layered
 PROTOCOLS = ("mae", "adaptive", "max_of_mean")
 INFERENCE_STEPS = tuple(range(7))
 
-
 Change = Callable[[TrainConfig], TrainConfig]
 
 
@@ -69,7 +68,6 @@ its figures of 1S to 4S and of the number of steps.  "simulation": the same netw
 and judged by the validation images of the data set that is asked for.
 """
 ROWS = {row: change for table in TABLES.values() for row, change in table.items()}
-
 
 Scores = dict[str, float]
 Finished = dict[str, dict[str, Scores]]

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from btbnet_jax.sources import layered
-from btbnet_jax.sources.layered import PLANS, SHARP_BELOW, Aperture, Scene, scene
+from btbnet_jax.sources.layered import INGREDIENTS, PLANS, SHARP_BELOW, Aperture, Scene, scene
 
 SIZE = (48, 64)
 FAR, NEAR = (np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8) for seed in (0, 1))
@@ -138,6 +138,18 @@ def test_without_flatness_photographs_keep_their_contrast():
 def test_without_whole_scenes_every_mask_has_both():
     masks = [scene(np.random.default_rng(seed), FAR, NEAR, without="whole").mask for seed in range(60)]
     assert all(0 < (mask > 0).mean() < 1 for mask in masks)
+
+
+PLAN_OF_INGREDIENT = dict.fromkeys(INGREDIENTS, "near in focus") | {"edges": "far in focus", "whole": "all blurred"}
+
+
+@pytest.mark.parametrize("ingredient", INGREDIENTS)
+def test_a_scene_is_made_without_what_is_to_be_left_out(ingredient: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(layered, "PLANS", {PLAN_OF_INGREDIENT[ingredient]: 1.0})
+    pairs = [
+        [scene(np.random.default_rng(seed), FAR, NEAR, without=it) for it in (None, ingredient)] for seed in range(20)
+    ]
+    assert any((whole.image != without.image).any() for whole, without in pairs)
 
 
 def test_an_ingredient_that_does_not_exist_is_refused():
