@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -27,14 +26,6 @@ SCRIPT = [
     *("--size=0", "--crop=32", "--batch_size=4", "--validation=3"),
     *(f"--steps={STEPS}", "--log_every=1", "--evaluate_every=18", "--save_every=4"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_quickly() -> Iterator[None]:
-    """The processes compile more than they compute."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-        yield
 
 
 def start(data: Path, folder: Path, num: int) -> list[subprocess.Popen[str]]:

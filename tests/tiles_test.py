@@ -63,9 +63,9 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def sizes() -> list[tuple[int, int]]:
-    """50 random sizes, of which most span 3 x 3 tiles or more."""
+    """50 random sizes, of which most span 3 x 3 tiles or more; small ones have tiles of their own to be compiled."""
     rng = np.random.default_rng(0)
-    small, large = rng.integers(1, 2 * TILE, (20, 2)), rng.integers(4 * TILE + 1, LARGEST + 1, (30, 2))
+    small, large = rng.integers(1, 2 * TILE, (8, 2)), rng.integers(4 * TILE + 1, LARGEST + 1, (42, 2))
     return [(int(height), int(width)) for height, width in np.concatenate([small, large])]
 
 
@@ -88,13 +88,13 @@ def test_tiles_have_the_logits_of_the_whole_image(params: Params, size: tuple[in
         assert (1 / (1 + np.exp(-expected.steps[-1]))).std() > 0.1
 
 
-def test_at_least_30_of_the_sizes_span_3_by_3_tiles():
+def test_at_least_40_of_the_sizes_span_3_by_3_tiles():
     tilings = [choose_tile(size, TILE, fusion_radius(CONFIG)) for size in sizes()]
     sides = [
         [-(-n // side) for n, side in zip(size, tile.shape, strict=True)]
         for size, tile in zip(sizes(), tilings, strict=True)
     ]
-    assert sum(min(numbers) >= 3 for numbers in sides) >= 30
+    assert sum(min(numbers) >= 3 for numbers in sides) >= 40
 
 
 def test_the_final_map_alone_is_that_of_all(params: Params):
