@@ -43,9 +43,9 @@ def test_the_commands_pack_hand_out_and_join(
     assert "incoming weights" in capsys.readouterr().out
     assert cli.main(["bundle", "hand-out", str(file), out]) == 0
     assert "after 7 steps, 0.04 MB in float16, 1 pieces and pieces.json" in capsys.readouterr().out
-    assert cli.main(["bundle", "join", out, joined]) == 0
+    assert cli.main(["bundle", "join", out, joined, "--licence", "CC0-1.0"]) == 0
     assert "whole, float16, sha256 of its parameters" in capsys.readouterr().out
-    assert load_weights(Path(joined)).storage == "float16"
+    assert (load_weights(Path(joined)).storage, load_weights(Path(joined)).licence) == ("float16", "CC0-1.0")
     assert cli.main(["bundle", "join", out, joined]) == 1
     assert "is there already" in capsys.readouterr().err
 

@@ -21,6 +21,7 @@ from btbnet_jax.config import DataConfig
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.images import read_image, resize_image
 from btbnet_jax.sources import shi
+from btbnet_jax.sources.layered import VERSIONS, version_name
 
 Packed = tuple[Path, str]
 Places = dict[str, Any]  # the arguments `project` and `data_dir` of `pack`
@@ -60,7 +61,7 @@ def rebuilt(path: Path, folder: Path) -> Path:
 def test_no_test_image_is_in_a_bundle(packed: Packed):
     stems = {Path(name).stem for name in members(packed[0]) if name.startswith("data/")}
     assert not stems & set(shi.TEST)
-    assert stems == {f"out_of_focus{number:04d}" for number in range(1, 705)} - set(shi.TEST) | {"0", "1", "2"}
+    assert stems == {f"out_of_focus{number:04d}" for number in range(1, 705)} - set(shi.TEST) | {"0", "1"}
 
 
 def test_a_set_with_test_images_is_not_packed(tmp_path: Path):
@@ -80,15 +81,21 @@ def test_what_is_built_of_a_bundle_trains_and_validates_by_the_same_images_in_th
 ):
     built = rebuilt(packed[0], tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    for original, name, validation in (("shi", SETS["shi"], "shi60"), (SETS["simulated"],) * 2 + ("20",)):
-        before, after = (
-            hold_out(Examples(folder, set_name, "train"), validation)
-            for folder, set_name in ((places["data_dir"], original), (built, name))
-        )
-        assert [part.digest() for part in before] == [part.digest() for part in after]
-        assert len(after[1]) == {"shi60": 60, "20": 20}[validation]
-        assert set(manifest["sets"][original]["held_out"]) < set(manifest["sets"][original]["names"])
+    before, after = (
+        hold_out(Examples(folder, name, "train"), "shi60")
+        for folder, name in ((places["data_dir"], "shi"), (built, SETS["shi"]))
+    )
+    assert [part.digest() for part in before] == [part.digest() for part in after]
+    assert len(after[1]) == 60
+    assert set(manifest["sets"]["shi"]["held_out"]) < set(manifest["sets"]["shi"]["names"])
     assert sorted(manifest["sets"]["shi"]["held_out"]) == sorted(shi.VALIDATION)
+
+
+def test_scenes_are_made_of_the_clear_photographs_of_a_bundle(packed: Packed, tmp_path: Path):
+    examples = Examples(rebuilt(packed[0], tmp_path), SETS["simulated"], "train")
+    names = [version_name(source, version) for source in ("0", "1") for version in range(VERSIONS)]
+    assert [examples.name(index) for index in range(len(examples))] == names
+    assert json.loads((tmp_path / "manifest.json").read_text())["sets"]["simulated/layered"]["names"] == ["0", "1"]
 
 
 def test_of_pairs_training_sees_its_masks_exactly_and_its_images_but_for_their_jpeg(
@@ -108,8 +115,8 @@ def test_of_pairs_training_sees_its_masks_exactly_and_its_images_but_for_their_j
 
 def test_clear_photographs_keep_their_shape(packed: Packed):
     with zipfile.ZipFile(packed[0]) as archive:
-        sizes = [read_image(io.BytesIO(archive.read(f"data/clear/{number}.jpg"))).shape[:2] for number in range(3)]
-    assert sizes == [(16, 21), (21, 16), (12, 14)]
+        sizes = [read_image(io.BytesIO(archive.read(f"data/clear/{number}.jpg"))).shape[:2] for number in range(2)]
+    assert sizes == [(16, 21), (12, 14)]
     assert with_shorter_side(np.zeros((321, 481, 3), np.uint8), 320).shape == (320, 480, 3)
 
 
@@ -126,7 +133,7 @@ def test_what_weighs_what_stands_in_the_table(packed: Packed):
     path, said = packed
     rows = dict(re.findall(r"^(.+?) +(\d+\.\d\d)(?:  |$)", said, re.M))
     assert rows["bundle"] == f"{path.stat().st_size / 1e6:.2f}"
-    assert {"code", "photographs with blur, 604", "masks, 604", "clear photographs, 3", "data in all"} < set(rows)
+    assert {"code", "photographs with blur, 604", "masks, 604", "clear photographs, 2", "data in all"} < set(rows)
     assert "JPEG quality 95" in said
 
 
@@ -136,7 +143,7 @@ def test_the_same_content_is_the_same_bundle(packed: Packed, places: Places, tmp
 
 
 def test_photographs_are_packed_in_the_highest_quality_that_fits(places: Places):
-    data = {"simulated": DataConfig(name=SETS["simulated"], validation="20", size=16)}
+    data = {"simulated": DataConfig(name=SETS["simulated"], validation="none", size=16)}
     best = photographs(places["data_dir"], data, 10**6)
     weight = sum(map(len, best.files.values()))
     assert best.quality == 95
@@ -144,7 +151,7 @@ def test_photographs_are_packed_in_the_highest_quality_that_fits(places: Places)
     less = photographs(places["data_dir"], data, weight - 1)
     assert 45 <= less.quality < 95
     assert sum(map(len, less.files.values())) < weight
-    with pytest.raises(BundleError, match=r"3 photographs do not fit into the 0\.00 MB .* quality of 45: leave out"):
+    with pytest.raises(BundleError, match=r"2 photographs do not fit into the 0\.00 MB .* quality of 45: leave out"):
         photographs(places["data_dir"], data, 1000)
 
 
@@ -175,6 +182,10 @@ def test_a_weight_over_its_limit_is_named_with_what_to_do():
         (lambda folder: {"wheels": wheels(folder, "one-1", "One-2")}, "has one more than once"),
         (lambda folder: {"stages": ["shi", "simulated"]}, "stages are some of simulated, shi, in this order"),
         (lambda folder: {"stages": []}, "not none"),
+        (
+            lambda folder: {"stages": ["shi"]},
+            r"goes on from what the stage before has learned: give that \(--weights\)",
+        ),
     ],
 )
 def test_what_cannot_be_packed_is_named(

@@ -18,7 +18,10 @@ Run = Callable[..., int]
 
 
 class Processes:
-    """In the place of `subprocess.Popen`: keeps command lines, and gives training the ends that it is told."""
+    """In the place of `subprocess.Popen`: keeps command lines, and gives training the ends that it is told.
+
+    Training takes ten seconds: five steps of two images in a second each, and what comes before them.
+    """
 
     def __init__(self, clock: list[float]) -> None:
         self.lines: list[list[str]] = []
@@ -28,8 +31,9 @@ class Processes:
         self.terminated: list[str] = []
         self._clock = clock
 
-    def __call__(self, line: list[str], *, cwd: Path, env: dict[str, str]) -> "Processes":
+    def __call__(self, line: list[str], *, cwd: Path, env: dict[str, str], start_new_session: bool) -> "Processes":
         assert cwd.name == "code"
+        assert start_new_session  # or Ctrl-C would end what hands out
         self.lines.append(line[1:])
         self.environments.append(env)
         return self
@@ -43,6 +47,8 @@ class Processes:
         self._clock[0] += 10.0
         (run_dir,) = [Path(flag.partition("=")[2]) for flag in line if flag.startswith("--run_dir=")]
         (run_dir / "checkpoints" / "5").mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.json").write_text('{"data": {"batch_size": 2}}')
+        (run_dir / "training.csv").write_text("step,images_per_second\n1,9.0\n5,2.0\n")
         return self.ends.pop(0) if self.ends else 0
 
     def terminate(self) -> None:
@@ -68,9 +74,14 @@ class Processes:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that only training takes, ten of them."""
+    """Seconds; a look at the clock takes a millisecond, training ten seconds, and nothing else any time."""
     now = [0.0]
-    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+
+    def monotonic() -> float:
+        now[0] += 1e-3
+        return now[0]
+
+    monkeypatch.setattr(runner.time, "monotonic", monotonic)
     return now
 
 
@@ -117,16 +128,28 @@ def test_both_stages_are_built_trained_and_handed_out_one_from_the_other(
     assert "all stages are finished" in capsys.readouterr().out
 
 
-def test_commands_see_the_code_of_the_bundle_first_and_only_training_sees_a_gpu(
-    run: Run, processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_second_stage_has_the_steps_that_there_is_time_for_at_the_speed_of_the_first(
+    run: Run, processes: Processes
 ):
-    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    processes.ends = [0, TIME_IS_UP]
+    run()
+    assert "steps" not in processes.flags("simulated")
+    assert processes.flags("shi")["steps"] == str(int(0.9 * (530 - 5)))
+    run()
+    assert processes.flags("shi")["steps"] == str(int(0.9 * (530 - 5)))  # as it began
+
+
+@pytest.mark.parametrize(("given", "platforms"), [("", "cuda,cpu"), ("tpu", "tpu")])
+def test_commands_see_the_code_of_the_bundle_first_and_only_training_sees_a_gpu_without_which_it_fails(
+    run: Run, processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, platforms: str
+):
+    monkeypatch.setenv("JAX_PLATFORMS", given)
     run()
     for line, environment in zip(processes.lines, processes.environments, strict=True):
         assert environment["PYTHONPATH"].split(":")[:2] == [
             str(tmp_path / "work" / name) for name in ("bundle/code", "site")
         ]
-        assert environment.get("JAX_PLATFORMS") == ("cpu" if "hand-out" in line else None)
+        assert environment["JAX_PLATFORMS"] == (platforms if line[0] == "train.py" else "cpu")
 
 
 def test_a_first_stage_that_has_had_its_share_ends_and_the_second_goes_on(run: Run, processes: Processes):
@@ -149,9 +172,15 @@ def test_when_the_time_is_up_it_is_handed_out_and_the_same_command_goes_on(
     assert processes.called()[10:] == ["build simulated", "build shi", "hand out shi"]
 
 
-def test_a_stage_is_not_begun_with_hardly_any_time(run: Run, processes: Processes, clock: list[float]):
+def test_a_stage_is_not_begun_with_hardly_any_time(run: Run, processes: Processes):
     assert run("--reserve=565") == 0
     assert processes.called()[2:] == ["train simulated", "hand out simulated"]
+
+
+@pytest.mark.parametrize("option", ["--reserve=600", "--reserve=571", "--share=0", "--share=1.5"])
+def test_times_in_which_nothing_would_be_trained_are_refused(run: Run, option: str):
+    with pytest.raises(RunnerError, match="nothing would be trained"):
+        run(option)
 
 
 @pytest.mark.parametrize(("status", "ends"), [(143, 143), (130, 143), (-15, 143), (1, 1)])
@@ -176,6 +205,20 @@ def test_after_a_signal_while_sets_are_built_nothing_is_trained(run: Run, proces
     processes.signal_during = "--focus"
     assert run() == 143
     assert processes.called() == ["build simulated", "build shi"]
+
+
+def test_a_signal_while_wheels_are_installed_is_an_end_by_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def stopped(self: Runner) -> int:
+        self._stopped = True
+        self._call = lambda *_, **__: -signal.SIGTERM
+        self._succeed("-m", "pip")
+        return 0
+
+    monkeypatch.setattr(Runner, "run", stopped)
+    assert runner.main(["--seconds=600", f"--work={tmp_path}", f"--output={tmp_path}"]) == 143
+    assert "stopped by a signal: -m pip; the same command goes on" in capsys.readouterr().err
 
 
 def test_a_restart_from_weights_trains_the_stages_of_the_bundle_alone(run: Run, processes: Processes, tmp_path: Path):
@@ -215,7 +258,7 @@ def test_a_bundle_that_is_damaged_is_named_in_a_line(
     (tmp_path / "bundle.pyz").write_text("half of it")
     monkeypatch.setattr(runner, "__file__", str(tmp_path / "bundle.pyz" / "__main__.py"))
     before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
-    status = runner.main(["--seconds=60", f"--work={tmp_path / 'work'}", f"--output={tmp_path}"])
+    status = runner.main(["--seconds=600", f"--work={tmp_path / 'work'}", f"--output={tmp_path}"])
     for kind, handler in before.items():
         signal.signal(kind, handler)
     assert status == 1

@@ -32,10 +32,13 @@ def small_project(folder: Path) -> Path:
 
 
 def build_sets(folder: Path) -> Path:
-    """Builds both data sets that the recipe trains on, and returns the folder that they are in."""
+    """Builds the data sets that a bundle is packed from, and returns the folder that they are in.
+
+    Of four clear photographs, two are packed, which is half of them.
+    """
     build(ShiBuilder(data_dir=folder / "data"), manual_dir=write_shi(folder / "shi"))
     (folder / "clear").mkdir()
-    for number, size in enumerate([(24, 32), (40, 30), (12, 14)]):
+    for number, size in enumerate([(24, 32), (12, 14), (40, 30), (30, 40)]):
         write_png(folder / "clear" / f"{number}.png", np.asarray(half_in_focus(number, size)[0]))
     config = "photographs_on_the_fly"
     build(SimulatedBuilder(data_dir=folder / "data", config=config), manual_dir=folder / "clear")

@@ -1,10 +1,12 @@
 """Tries a bundle on the machine at hand: its limits, its runner, the way home, and a few steps of the full network."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +96,8 @@ def _called(bundle: Path, name: Path, options: Sequence[str], *, stop_after: str
     where = ["--work", str(name / "work"), "--output", str(name / "out"), "--seconds", str(_SECONDS)]
     line = [sys.executable, str(bundle), *where, "--skip-wheels", *options]
     lines, status = [], 143 if stop_after else 0
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(line, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}, **pipes) as process:
         assert process.stdout is not None  # by PIPE
         for text in process.stdout:
             print(f"  {text}", end="", flush=True)

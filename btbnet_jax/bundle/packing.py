@@ -42,7 +42,8 @@ def pack(
       project: folder of this repository.
       data_dir: folder of the built data sets that the stages train on.
       stages: of `RECIPE`, in their order.
-      weights: file of parameters that the first of the stages starts from.
+      weights: file of parameters that the first of the stages starts from; a later stage than the recipe's first has to
+        have some.
       wheels: folder of the packages that are missing where the bundle will run.
 
     Raises:
@@ -52,6 +53,10 @@ def pack(
     """
     if not stages or list(stages) != [stage for stage in RECIPE if stage in stages]:
         raise BundleError(f"stages are some of {', '.join(RECIPE)}, in this order, not {', '.join(stages) or 'none'}")
+    if stages[0] != next(iter(RECIPE)) and weights is None:
+        raise BundleError(
+            f"{stages[0]} goes on from what the stage before has learned: give that (--weights), or pack both stages"
+        )
     flags = {stage: project / RECIPE[stage] for stage in stages}
     members = {
         "code": _code(project, flags.values()),

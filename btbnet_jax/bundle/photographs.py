@@ -1,8 +1,9 @@
 """Photographs and masks as small files from which training sees nearly what it sees of the originals.
 
-Pairs are stored as training resizes them, so that nothing but their JPEG differs.  Clear photographs are blurred before
-training resizes them, so they keep their shape, and their shorter side gets the length that training wants: stored as
-squares they would be blurred otherwise than they are (docs/btbnet_3s.md has the differences).
+Pairs are stored as training resizes them, so that nothing but their JPEG differs.  Of layered scenes, the clear
+photographs are stored that they are made of where the bundle runs.  These are blurred before training resizes them, so
+they keep their shape, and their shorter side gets the length that training wants: stored as squares they would be
+blurred otherwise than they are (docs/btbnet_3s.md has the differences).
 """
 
 import functools
@@ -27,8 +28,13 @@ from btbnet_jax.types import HostImage
 
 BEST, WORST = 95, 45
 """Quality of JPEG, as Pillow counts it."""
-CLEAR_LESS = 20
-"""By how much that of clear photographs is lower: training makes them smaller, and much of the error goes."""
+SCENES = "simulated/layered"
+CLEAR = "simulated/photographs_on_the_fly", "train[:50%]"
+"""Set and split of the clear photographs.
+
+Assumption: half of them, 250 for 2000 scenes, are as many as a stage of some minutes sees.  All 500 would have to be
+stored in so low a quality that its traces tell what is sharp from what was blurred afterwards.
+"""
 
 Files = dict[str, bytes]
 Names = dict[str, list[str]]
@@ -39,7 +45,7 @@ class Photographs(NamedTuple):
 
     Attributes:
       files: by path: "pairs/images/NAME.jpg", "pairs/masks/NAME.png", "clear/NAME.jpg".
-      quality: of the JPEGs of pairs.
+      quality: of the JPEGs.
       sets: of each set the names of its images, as "names", and of those that are held out, as "held_out".
     """
 
@@ -53,7 +59,7 @@ def photographs(data_dir: Path, stages: Mapping[str, DataConfig], most: int) -> 
 
     Args:
       data_dir: folder of built data sets.
-      stages: data of each stage; sets of pairs, and of clear images to be blurred on the fly.
+      stages: data of each stage; sets of pairs, and `SCENES`.
       most: bytes of all files together.
 
     Raises:
@@ -61,23 +67,24 @@ def photographs(data_dir: Path, stages: Mapping[str, DataConfig], most: int) -> 
       BundleError: test images would be packed, or no quality makes the files small enough.
     """
     masks: Files = {}
-    images: dict[str, tuple[HostImage, int]] = {}  # by path, with what is taken off the quality
+    images: dict[str, HostImage] = {}
     sets = {}
     for data in stages.values():
-        records = open_source(data_dir, data.name, data.split)
+        name, split = CLEAR if data.name == SCENES else (data.name, data.split)
+        records = open_source(data_dir, name, split)
         names = [record["name"] for record in records]
         _refuse_test_images(names, data)
-        held_out = hold_out(Examples(data_dir, data.name, data.split), data.validation)[1]
+        held_out = hold_out(Examples(data_dir, name, split), data.validation)[1]
         held = {source_name(held_out.name(index)) for index in range(len(held_out))}
         sets[data.name] = {"names": names, "held_out": sorted(held)}
         for record in records:
             image, name = read_image(record["image"]), record["name"]
             if "mask" in record:
-                images[f"pairs/images/{name}.jpg"] = resize_image(image, (data.size, data.size)), 0
+                images[f"pairs/images/{name}.jpg"] = resize_image(image, (data.size, data.size))
                 mask = resize_image(read_mask(record["mask"]), (data.size, data.size))
                 masks[f"pairs/masks/{name}.png"] = encode_png(mask, smallest=True)
             else:
-                images[f"clear/{name}.jpg"] = with_shorter_side(image, data.size), CLEAR_LESS
+                images[f"clear/{name}.jpg"] = with_shorter_side(image, data.size)
     quality, files = _best_that_fits(images, most - sum(map(len, masks.values())))
     return Photographs(files | masks, quality, sets)
 
@@ -101,11 +108,11 @@ def _refuse_test_images(names: list[str], data: DataConfig) -> None:
         raise BundleError(f"the split {data.split!r} of {data.name} is to test by: name another one")
 
 
-def _best_that_fits(images: Mapping[str, tuple[HostImage, int]], most: int) -> tuple[int, Files]:
+def _best_that_fits(images: Mapping[str, HostImage], most: int) -> tuple[int, Files]:
     """The highest quality in which all files together are small enough, by halves, and the files."""
 
-    def encoded(quality: int, item: tuple[HostImage, int]) -> bytes:
-        return encode_jpeg(item[0], quality - item[1], smallest=True)
+    def encoded(quality: int, image: HostImage) -> bytes:
+        return encode_jpeg(image, quality, smallest=True)
 
     least, above, best = WORST, BEST + 1, None
     with ThreadPoolExecutor(os.cpu_count()) as threads:

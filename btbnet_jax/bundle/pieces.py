@@ -77,12 +77,13 @@ def cut(whole: bytes) -> list[bytes]:
     return [whole[start : start + length] for start in range(0, len(whole), length)]
 
 
-def join(folder: Path, path: Path, *, overwrite: bool = False) -> Weights:
+def join(folder: Path, path: Path, *, licence: str = "", overwrite: bool = False) -> Weights:
     """Writes the weights file whose pieces are in a folder, and returns what it holds.
 
     Args:
       folder: that `hand_out` filled.
       path: of the weights file, ends in ".safetensors".
+      licence: of the weights, which the pieces do not state.
       overwrite: replace a file that is there.
 
     Raises:
@@ -105,7 +106,11 @@ def join(folder: Path, path: Path, *, overwrite: bool = False) -> Weights:
         raise BundleError(f"the pieces in {folder} are whole, but not in the order of {INDEX}: copy it again")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, whole)
-    return load_weights(path)
+    weights = load_weights(path)
+    if licence:
+        weights = weights._replace(licence=licence)
+        save_weights(path, weights, overwrite=True)
+    return weights
 
 
 def _index(path: Path) -> dict[str, Any]:

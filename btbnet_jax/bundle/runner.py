@@ -3,9 +3,12 @@
 It is the program of the bundle, so it uses Python's own library alone: nothing else need be there before the wheels
 are installed.  All it does is to call the commands of this project, which it prints: sets are built, trained on and
 handed out as they are anywhere.  Given again on the same machine, the same command goes on where it was.
+
+Training wants JAX for a GPU; JAX_PLATFORMS=cpu or tpu in the environment names another device.
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import os
@@ -20,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-SETS = {"simulated": "simulated/photographs_on_the_fly", "shi": "pairs/shi_train"}
+SETS = {"simulated": "simulated/layered", "shi": "pairs/shi_train"}
 LEAST_SECONDS = 30
 """That a stage is begun with: it would hardly be compiled in fewer."""
 TIME_IS_UP, STOPPED = 128 + signal.SIGALRM, (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM)
@@ -29,6 +32,10 @@ TIME_IS_UP, STOPPED = 128 + signal.SIGALRM, (128 + signal.SIGTERM, 128 + signal.
 
 class RunnerError(RuntimeError):
     """What keeps a bundle from running; the text says what to do."""
+
+
+class RunnerStoppedError(RunnerError):
+    """A signal came while there was nothing to be handed out yet."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,10 +66,16 @@ class Runner:
     def __init__(self, options: argparse.Namespace, archive: Path) -> None:
         self._options, self._archive = options, archive
         self._begun, self._limit = time.monotonic(), options.seconds - options.reserve
+        if self._limit < LEAST_SECONDS or not 0 < options.share <= 1:
+            raise RunnerError(
+                f"--seconds {options.seconds:g} less --reserve {options.reserve:g} has to be {LEAST_SECONDS} or more, "
+                f"and --share {options.share:g} above 0 and at most 1: nothing would be trained"
+            )
         self._work, self._output = options.work.absolute(), options.output.absolute()
         self._bundle = self._work / "bundle"
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped = False
+        self._speed: tuple[float, float] | None = None  # seconds that a stage took beside its steps, and for each step
 
     def run(self) -> int:
         """Trains stage after stage, hands out, and returns the exit status: 0, 143 by a signal, or of what failed."""
@@ -76,7 +89,7 @@ class Runner:
         for stage, flag_file in stages.items():
             is_last = stage == list(stages)[-1]
             if not self._closed(stage).exists():
-                status = self._train(stage, flag_file, start, share=1.0 if is_last else self._options.share)
+                status = self._train(stage, flag_file, start, is_last=is_last)
             elif not is_last:  # its parameters were handed out when it ended
                 start = self._run_dir(stage)
                 continue
@@ -126,32 +139,58 @@ class Runner:
             name = SETS["shi"].partition("/")[2]
             self._succeed(*command, "pairs", "--name", name, *pairs, "--focus", "white", *where)
 
-    def _train(self, stage: str, flag_file: str, start: Path, *, share: float) -> int:
+    def _train(self, stage: str, flag_file: str, start: Path, *, is_last: bool) -> int:
         """Trains a stage for what time there is, and returns its exit status; after its share it is finished."""
         if self._stopped:
             return STOPPED[0]
-        all_left = self._begun + self._limit - time.monotonic()
-        left = min(all_left, self._begun + share * self._limit - time.monotonic())
-        if all_left < LEAST_SECONDS:
+        began, is_new = time.monotonic(), not self._run_dir(stage).exists()
+        left = self._begun + self._limit - began
+        if left < LEAST_SECONDS:
             return TIME_IS_UP
+        share = left if is_last else min(left, self._begun + self._options.share * self._limit - began)
         flags = [f"--flagfile={flag_file}", f"--data={SETS[stage]}", f"--data_dir={self._work / 'data'}"]
         flags += [f"--run_dir={self._run_dir(stage)}", f"--init_from={start if start.exists() else ''}"]
-        flags += [*shlex.split(self._options.both), *shlex.split(getattr(self._options, stage))]
-        status = self._call("train.py", *flags, f"--max_seconds={max(1.0, left):.1f}")
-        if status == TIME_IS_UP and left < all_left:
+        flags += [*self._steps(stage, left), *shlex.split(self._options.both)]
+        flags += [*shlex.split(getattr(self._options, stage)), f"--max_seconds={max(1.0, share):.1f}"]
+        status = self._call("train.py", *flags, platforms=os.environ.get("JAX_PLATFORMS") or "cuda,cpu")
+        if status == TIME_IS_UP and share < left:
             self._said(f"{stage} has had its share of the time; the next stage starts from where it is")
             status = 0
         if not status:
             self._closed(stage).touch()
+            self._speed = self._measured(stage, time.monotonic() - began) if is_new else None
         return status
+
+    def _steps(self, stage: str, left: float) -> list[str]:
+        """The flag for the steps that there is time for at the speed of the stage before, where that was measured.
+
+        They are noted, for the same command has to go on with as many.  A tenth of the time is left to validate in.
+        """
+        note = self._work / f"{stage}.steps"
+        if not note.exists() and self._speed is not None:
+            beside, each = self._speed
+            note.write_text(str(max(1, int(0.9 * (left - beside) / each))))
+        return [f"--steps={note.read_text()}"] if note.exists() else []
+
+    def _measured(self, stage: str, seconds: float) -> tuple[float, float] | None:
+        """Of a stage that took so many seconds in all: those beside its steps, and those of each step."""
+        run = self._run_dir(stage)
+        try:
+            batch = json.loads((run / "config.json").read_text("utf-8"))["data"]["batch_size"]
+            with (run / "training.csv").open(newline="") as file:
+                last = list(csv.DictReader(file))[-1]
+            each = batch / float(last["images_per_second"])
+        except (OSError, ValueError, LookupError, ZeroDivisionError):
+            return None  # the steps of the recipe are taken
+        return max(0.0, seconds - int(last["step"]) * each), each
 
     def _hand_out(self, stage: str) -> None:
         """Hands out what a stage has learned, where it has learned anything."""
         if not any(path.name.isdigit() for path in (self._run_dir(stage) / "checkpoints").glob("*")):
             return
         command = ("-m", "btbnet_jax", "bundle", "hand-out", str(self._run_dir(stage)), str(self._output))
-        # Not on the GPU, whose memory training holds or will hold; and to its end, whatever signals come.
-        self._succeed(*command, "--storage", self._options.storage, heeds_signals=False, JAX_PLATFORMS="cpu")
+        # To its end, whatever signals come.
+        self._succeed(*command, "--storage", self._options.storage, heeds_signals=False)
 
     def _closed(self, stage: str) -> Path:
         """A file that is there where nothing of a stage is left to do."""
@@ -163,11 +202,15 @@ class Runner:
     def _succeed(self, *arguments: str, **options: Any) -> None:
         """Runs a Python command that has to succeed."""
         if status := self._call(*arguments, **options):
-            reason = "stopped by a signal" if self._stopped else f"failed with status {status}, see above"
-            raise RunnerError(f"{reason}: {shlex.join(arguments)}")
+            if self._stopped:
+                raise RunnerStoppedError(f"stopped by a signal: {shlex.join(arguments)}; the same command goes on")
+            raise RunnerError(f"failed with status {status}, see above: {shlex.join(arguments)}")
 
-    def _call(self, *arguments: str, heeds_signals: bool = True, **environment: str) -> int:
-        """Runs a Python command with the code and the packages of the bundle, and returns its exit status."""
+    def _call(self, *arguments: str, heeds_signals: bool = True, platforms: str = "cpu") -> int:
+        """Runs a Python command with the code and the packages of the bundle, and returns its exit status.
+
+        Training alone sees a GPU, whose memory it takes.
+        """
         self._said(f"$ {shlex.join(['python3', *arguments])}")
         paths = [str(self._bundle / "code"), str(self._work / "site"), os.environ.get("PYTHONPATH", "")]
         settings = {
@@ -175,9 +218,11 @@ class Runner:
             "PYTHONUNBUFFERED": "1",
             "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(self._work / "compiled")),
             "XLA_PYTHON_CLIENT_MEM_FRACTION": os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92"),
+            "JAX_PLATFORMS": platforms,
         }
-        line = [sys.executable, *arguments]
-        child = subprocess.Popen(line, cwd=self._bundle / "code", env=os.environ | settings | environment)
+        line, where = [sys.executable, *arguments], self._bundle / "code"
+        # In a session of its own, Ctrl-C does not reach it but through this program.
+        child = subprocess.Popen(line, cwd=where, env=os.environ | settings, start_new_session=True)
         self._child = child if heeds_signals else None
         if self._stopped and heeds_signals:
             child.terminate()
@@ -202,6 +247,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.work.mkdir(parents=True, exist_ok=True)
         return Runner(options, Path(__file__).absolute().parent).run()
+    except RunnerStoppedError as error:
+        print(f"bundle: {error}", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except (RunnerError, OSError, zipfile.BadZipFile) as error:
         print(f"bundle: {error}", file=sys.stderr)
         return 1

@@ -53,6 +53,7 @@ def add_command(commands: Any) -> None:
     joins = actions.add_parser("join", help="a weights file of its pieces")
     joins.add_argument("folder", type=Path, help="of the pieces")
     joins.add_argument("file", type=Path, help="what to write, ends in .safetensors")
+    joins.add_argument("--licence", default="", help="of the weights, written into the file")
     joins.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     joins.set_defaults(run=_join)
 
@@ -72,6 +73,6 @@ def _hand_out(options: argparse.Namespace) -> None:
 
 
 def _join(options: argparse.Namespace) -> None:
-    weights = join(options.folder, options.file, overwrite=options.overwrite)
+    weights = join(options.folder, options.file, licence=options.licence, overwrite=options.overwrite)
     size = options.file.stat().st_size
     print(f"{options.file}: {size:,} bytes, whole, {weights.storage}, sha256 of its parameters {weights.digest}")
