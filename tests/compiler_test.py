@@ -3,9 +3,12 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from btbnet_jax import compiler
 from btbnet_jax.compiler import compiler_options
+from btbnet_jax.network.convolution import Direct
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "remat.py"
 
@@ -28,3 +31,14 @@ def test_a_barrier_keeps_a_sum_from_being_made_again():
 
     program = jax.jit(function).lower(np.zeros(1000, np.float32)).compile(compiler_options())
     assert str(program.as_text()).count(" fusion(") == 3
+
+
+def test_convolutions_are_xla_s_own():
+    x, kernel = jnp.ones((1, 40, 40, 32)), jnp.ones((3, 3, 32, 32))
+    lowered = jax.jit(Direct().convolve).lower(x, kernel)
+    assert "convolution(" in str(lowered.compile(compiler_options()).as_text())
+    assert "ynn" not in str(lowered.compile(compiler_options()).as_text()).replace(__file__, "")
+
+
+def test_an_option_for_speed_that_xla_does_not_know_is_left_out():
+    assert compiler._known(("xla_cpu_no_such_option", "1")) == {}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,10 +21,20 @@ def in_float64(x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     return np.array([[np.einsum("bhwc,bhwd->cd", one, gradient) for one in row] for row in shifted])
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (53, 260)])  # the last in several strips
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (53, 260)])  # the last in several strips of `by_products`
 @pytest.mark.parametrize("way", [kernel_gradient.by_products, kernel_gradient.by_winograd])
 def test_the_gradient_is_that_of_float64(way, shape: tuple[int, int]):
     x, gradient = arrays((2, *shape, 5), (2, *shape, 3))
     found, expected = jax.jit(way)(jnp.asarray(x), jnp.asarray(gradient)), in_float64(x, gradient)
     assert found.shape == (3, 3, 5, 3)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.sqrt(2 * shape[0] * shape[1]))
+
+
+@pytest.mark.parametrize("tiles", [1, 10, 30])
+def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch, tiles: int):
+    monkeypatch.setattr(kernel_gradient, "tiles_of_strip", lambda inputs, outputs: tiles)
+    assert kernel_gradient.strips_of(8, 9, 2 * tiles) == {1: (8, 1), 10: (4, 2), 30: (2, 4)}[tiles]
+    x, gradient = arrays((2, 29, 34, 5), (2, 29, 34, 3))
+    function: Any = kernel_gradient.by_winograd  # compiled anew, with these strips
+    found = jax.jit(function.__wrapped__)(jnp.asarray(x), jnp.asarray(gradient))
+    np.testing.assert_allclose(found, in_float64(x, gradient), atol=5e-4)

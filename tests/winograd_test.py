@@ -1,12 +1,16 @@
 from fractions import Fraction
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from btbnet_jax.network import winograd
 from btbnet_jax.network.winograd import (
     POINTS,
     matrices,
+    strips_of,
     transform_kernel,
     winograd_convolution,
 )
@@ -31,6 +35,19 @@ def test_convolution_is_that_of_float64(shape: tuple[int, int], relu: bool):
     found = winograd_convolution(jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"], relu=relu)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, [convolution(image, params, relu=relu) for image in x], atol=2e-5)
+
+
+@pytest.mark.parametrize("tiles", [1, 40, 90])
+def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch, tiles: int):
+    monkeypatch.setattr(winograd, "tiles_of_strip", lambda inputs, outputs: tiles)
+    assert strips_of(8, 18, tiles) == {1: (8, 1), 40: (4, 2), 90: (2, 4)}[tiles]
+    x, params = random_features(2, 29, 34, 5), random_layer((5, 3))
+    valid = np.zeros((2, 29, 34, 1), bool)
+    valid[0, :26, :11], valid[1] = True, True
+    function: Any = winograd_convolution  # compiled anew, with these strips
+    found = jax.jit(function.__wrapped__)(jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"], valid)
+    expected = [convolution(image, params, relu=False) for image in x]
+    np.testing.assert_allclose(found, np.where(valid, expected, 0), atol=2e-5)
 
 
 def test_error_at_512_channels_is_what_is_said():
