@@ -5,11 +5,12 @@
     python benchmarks/against_pytorch.py --scales 1 --repeat 5
     python benchmarks/against_pytorch.py --task train --height 128 --breadth 128
     python benchmarks/against_pytorch.py --batch 8 --repeat 20                      # for a GPU
-    python benchmarks/against_pytorch.py --batch 8 --repeat 20 --task train
+    python benchmarks/against_pytorch.py --batch 8 --repeat 20 --task train --in-a-row
 
 Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides
-take turns.  On a GPU those of bfloat16 take part, and memory is that of the GPU; Winograd's way, which is for a CPU,
-has no part there.
+take turns.  With `--in-a-row` one ends before the next begins, for what does not fit into a GPU's memory side by side.
+On a GPU those of bfloat16 take part, and memory is that of the GPU; Winograd's way, which is for a CPU, has no part
+there.
 
 Rates count the operations of direct convolutions for every side, three times in a training step; "of the peak" is the
 share of the rate of a large matrix product in the same type, measured first on the same device.  The last column is the
@@ -18,12 +19,8 @@ after the same number of steps.
 """
 
 import argparse
-import contextlib
-import importlib.metadata
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -35,7 +32,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.sides import SIDES, parser
-from btbnet_jax.report import markdown_table, versions
+from benchmarks.tables import reader, show
 
 COLUMNS = (
     *("side", "first call, s", "median, s", "least, s", "times the fastest PyTorch"),
@@ -47,22 +44,17 @@ _ENVIRONMENT = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # the si
 
 def main() -> None:
     """Prints the table, and saves it where it is told to."""
-    arguments = argparse.ArgumentParser(
-        parents=[parser()], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    arguments = reader(__doc__, parser())
+    arguments.add_argument("--in-a-row", action="store_true", help="one side after the other, instead of in turns")
     arguments.add_argument("--side", action="append", choices=SIDES, help="take these alone; may be repeated")
     arguments.add_argument("--repeat", type=int, default=3, help="turns of each side, after the first (3)")
-    arguments.add_argument("--save", type=Path, help="file for the table, .md")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         facts = _prepared(options, Path(folder))
         left_out = ["Winograd"] * facts["gpu"] + ["bfloat16"] * (not facts["gpu"])
         chosen = options.side or [side for side in SIDES if not any(word in side for word in left_out)]
         rows = _measured(options, chosen, Path(folder), facts)
-    table = f"{_what(options)}\n\n{markdown_table(rows, COLUMNS)}\n{_machine()}\n"
-    print(table)
-    if options.save:
-        options.save.write_text(table)
+    show(rows, COLUMNS, options.save, before=_what(options))
 
 
 def _prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -97,10 +89,12 @@ class _Side:
         self.times.append(self._read()["seconds"])
 
     def end(self) -> float:
-        """Returns the peak of its memory in GiB."""
+        """Returns the peak of its memory in GiB, when it has left it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        return self._read()["peak"]
+        peak = self._read()["peak"]
+        self._process.wait()
+        return peak
 
     def _read(self) -> dict[str, float]:
         assert self._process.stdout is not None
@@ -113,11 +107,14 @@ class _Side:
 def _measured(
     options: argparse.Namespace, chosen: list[str], folder: Path, facts: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    sides = [_Side(name, options, folder) for name in chosen]
-    for _ in range(options.repeat):
-        for side in sides:
-            side.turn()
-    peaks = {side.name: side.end() for side in sides}
+    sides, peaks = [], {}
+    for together in [[name] for name in chosen] if options.in_a_row else [chosen]:
+        running = [_Side(name, options, folder) for name in together]
+        for _ in range(options.repeat):
+            for side in running:
+                side.turn()
+        sides += running
+        peaks |= {side.name: side.end() for side in running}
     results = {name: np.load(folder / "{}_{}.npy".format(*SIDES[name])) for name in chosen}
     medians = {side.name: float(np.median(side.times)) for side in sides}
     theirs = [
@@ -148,16 +145,6 @@ def _difference(results: dict[str, np.ndarray], name: str) -> str:
 def _what(options: argparse.Namespace) -> str:
     size = f"{options.batch} × {options.height} × {options.breadth}"
     return f"{options.task}, {size}, scales {options.scales}, width {options.width:g}, turns {options.repeat}"
-
-
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
-    parts = [f"{len(names)} × {names[0]}" if names else platform.processor()]
-    parts += [f"{name} {version}" for name, version in versions().items()]
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        parts.append(f"torch {importlib.metadata.version('torch')}")
-    return ", ".join(parts)
 
 
 if __name__ == "__main__":

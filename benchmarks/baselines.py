@@ -6,7 +6,6 @@ The image is generated, 427 x 640 pixels.  All take turns in one process, after 
 package needs OpenCV, so it gets an environment of its own: pip install -e . blur_detector 'scikit-image<0.26'
 """
 
-import argparse
 import importlib
 import sys
 import time
@@ -20,8 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax.baselines import BASELINES, CLASSICAL
-from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.sources import generated, simulated
 
 OURS = "hifst"
@@ -30,7 +29,7 @@ THEIRS = "HiFST of blur_detector"
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--height", type=int, default=427)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--turns", type=int, default=3, help="of each, after the first (3)")
@@ -52,10 +51,8 @@ def main() -> None:
         {"method": name, "first": times[0], "warm": medians[name], f"{OURS} = 1": medians[name] / medians[OURS]}
         for name, times in seconds.items()
     ]
-    print(markdown_table(rows, list(rows[0])))
-    if theirs is None:
-        print(f"left out, as it is not installed: {THEIRS}")
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    left_out = "" if theirs else f"left out, as it is not installed: {THEIRS}"
+    show(rows, list(rows[0]), arguments.save, after=left_out)
 
 
 def _ours(baseline: Callable[..., Any], image: np.ndarray) -> Callable[[], Any]:

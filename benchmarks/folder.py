@@ -9,7 +9,6 @@ Photographs keep their own sizes; each is read, mapped, and its map rounded to 8
 - then turns of both, all compiled, photograph by photograph or in lists of 4; their medians are compared.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -21,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax import Detector, detect
 from btbnet_jax.images import quantise, read_image
 from btbnet_jax.network import BTBNet
 from btbnet_jax.pictures import ahead, find_pictures
-from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.weights import find_weights, load_weights
 
 COLUMNS = ("what", "compilations", "photographs/s", "beside jit for each size, warm")
@@ -33,7 +32,7 @@ COLUMNS = ("what", "compilations", "photographs/s", "beside jit for each size, w
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("folder", type=Path, help="of photographs, with all folders within")
     parser.add_argument("--list", type=Path, help="file with the names to take, one a line")
     parser.add_argument("--num", type=int, help="take the first so many")
@@ -55,9 +54,7 @@ def main() -> None:
         dict(zip(COLUMNS, (what, compiled.get(what, 0), rate, rate / rates["jit for each size, warm"]), strict=True))
         for what, rate in rates.items()
     ]
-    print(f"{len(paths)} photographs of {len(naive.sizes)} sizes\n")
-    print(markdown_table(rows, COLUMNS))
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    show(rows, COLUMNS, arguments.save, before=f"{len(paths)} photographs of {len(naive.sizes)} sizes")
 
 
 class _Naive:

@@ -22,11 +22,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax.compiler import jit_with_options
 from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.data import Batch
 from btbnet_jax.network import BTBNet, for_inference, init_params
-from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.training import init_state, make_train_step
 
 COLUMNS = ("what", "first call, s", "next calls, median s", "peak memory, GiB")
@@ -34,13 +34,14 @@ COLUMNS = ("what", "first call, s", "next calls, median s", "peak memory, GiB")
 
 def main() -> None:
     """Prints a table of both, or the row of one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--size", type=int, default=320, help="height and width (default 320)")
     parser.add_argument("--scales", default="1,4/5,3/5", help="of the streams (default 1,4/5,3/5)")
     parser.add_argument("--width", type=float, default=1.0, help="multiplier of the channels (default 1)")
     parser.add_argument("--batch", type=int, default=1, help="images at a time (default 1)")
     parser.add_argument("--repeat", type=int, default=1, help="calls after the first (default 1; 0 gives nan)")
     parser.add_argument("--exact", action="store_true", help="direct convolutions, and XLA's own gradients")
+    parser.add_argument("--remat", action="store_true", help="a training step that computes activations again")
     parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
     arguments = parser.parse_args()
     if arguments.only:
@@ -51,14 +52,14 @@ def main() -> None:
         command = [sys.executable, *sys.argv, "--only", only]
         fields = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().split("\t")
         rows.append(dict(zip(COLUMNS, [fields[0], *map(float, fields[1:])], strict=True)))
-    print(markdown_table(rows, COLUMNS))
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    show(rows, COLUMNS, arguments.save)
 
 
 def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     scales = tuple(Fraction(scale) for scale in arguments.scales.split(","))
     precision = "highest" if arguments.exact else "default"
-    config = TrainConfig(network=NetworkConfig(scales=scales, width=arguments.width, precision=precision))
+    network = NetworkConfig(scales=scales, width=arguments.width, precision=precision, remat=arguments.remat)
+    config = TrainConfig(network=network)
     shape = (arguments.batch, arguments.size, arguments.size)
     rng = np.random.default_rng(0)
     image, mask = (rng.integers(0, 256, (*shape, channels), np.uint8) for channels in (3, 1))

@@ -2,13 +2,14 @@
 
     python benchmarks/layers.py                     # the layers of VGG16 at 160 x 160
     python benchmarks/layers.py --side 320 --channels 64,512
+    python benchmarks/layers.py --side 64 --channels 128      # an image as small as Winograd's way is taken for
 
 A layer is 3 x 3, as many channels out as in, with bias and ReLU.  All take turns in one process.  Rates count the
 operations of direct sums for every way, so that they can be compared; the last row is the machine's best, a matrix
-product of 2048 x 2048 (8192 on a GPU).
+product of 2048 x 2048 (8192 on a GPU).  What it would save at most to fuse a layer with the next, so that features
+stay in the cache between them, is the time in which they are written and read.
 """
 
-import argparse
 import importlib
 import sys
 import time
@@ -22,17 +23,19 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax.compiler import compiler_options
 from btbnet_jax.network.convolution import Convolution
-from btbnet_jax.network.quick import QuickConvolution, transform_kernels
-from btbnet_jax.report import markdown_table, versions
+from btbnet_jax.network.quick import QuickConvolution
+from btbnet_jax.network.winograd import transform_kernel
 
 Calls = dict[str, Callable[[], Any]]
+COPIED = "features read and written"
 
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--side", type=int, default=160, help="height and width (160)")
     parser.add_argument("--channels", default="64,128,256,512", help="of the layers (64,128,256,512)")
     parser.add_argument("--turns", type=int, default=5, help="of each, after the first (5)")
@@ -42,9 +45,10 @@ def main() -> None:
     for channels in map(int, arguments.channels.split(",")):
         flop = 2 * 9 * channels**2 * arguments.side**2
         medians = timed(_layers(channels, arguments.side, arguments.dtype), arguments.turns)
+        copied, layer = medians.pop(COPIED), f"{channels}, {arguments.side} × {arguments.side}"
         rows += [
             {
-                "layer": f"{channels}, {arguments.side} × {arguments.side}",
+                "layer": layer,
                 "way": way,
                 "ms": 1e3 * seconds,
                 "GFLOP/s": flop / seconds / 1e9,
@@ -52,11 +56,11 @@ def main() -> None:
             }
             for way, seconds in medians.items()
         ]
+        rows.append({"layer": layer, "way": COPIED, "ms": 1e3 * copied})
     side, seconds = matrix_product(arguments.dtype, arguments.turns)
     name = f"{side} × {side}"
     rows.append({"layer": name, "way": "matrix product", "ms": 1e3 * seconds, "GFLOP/s": 2e-9 * side**3 / seconds})
-    print(markdown_table(rows, list(rows[0])))
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    show(rows, list(rows[0]), arguments.save)
 
 
 def timed(calls: Calls, turns: int) -> dict[str, float]:
@@ -73,7 +77,8 @@ def timed(calls: Calls, turns: int) -> dict[str, float]:
 def matrix_product(dtype: str, turns: int) -> tuple[int, float]:
     """Returns the side of two large square matrices, and the median of the seconds that their product takes."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
-    matrix, product = jnp.ones((side, side), dtype), jax.jit(jnp.matmul)
+    matrix = jnp.asarray(np.random.default_rng(0).normal(size=(side, side)), dtype)  # ones would heat a GPU less
+    product = jax.jit(jnp.matmul)
     return side, timed({"product": lambda: product(matrix, matrix).block_until_ready()}, turns)["product"]
 
 
@@ -81,10 +86,14 @@ def _layers(channels: int, side: int, dtype: str) -> Calls:
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(1, side, side, channels)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, channels, channels)).astype(np.float32) / (3 * channels**0.5)
-    params: dict[str, Any] = {"layer": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(channels)}}
-    calls: Calls = {"direct": _ours(Convolution, params["layer"], inputs, dtype)}
+    params: dict[str, Any] = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(channels)}
+    calls: Calls = {"direct": _ours(Convolution, params, inputs, dtype)}
     if dtype == "float32":
-        calls["Winograd"] = _ours(QuickConvolution, transform_kernels(params)["layer"], inputs, dtype)
+        calls["Winograd"] = _ours(
+            QuickConvolution, params | {"kernel": transform_kernel(params["kernel"])}, inputs, dtype
+        )
+    copied, double = jax.device_put(jnp.asarray(inputs, dtype)), jax.jit(lambda x: x + x)
+    calls[COPIED] = lambda: double(copied).block_until_ready()
     try:
         torch = importlib.import_module("torch")
     except ImportError:

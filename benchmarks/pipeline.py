@@ -8,10 +8,8 @@ from them.  With one, that recipe is trained from nothing for some steps in a te
 time that it waited for data is printed, as the run itself measures it (`training.csv` has it for every run).
 """
 
-import argparse
 import csv
 import itertools
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,14 +18,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax.config import DataConfig
 from btbnet_jax.data import Examples, train_batches
-from btbnet_jax.report import markdown_table, versions
 
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--data-dir", default="data", help="folder of the built data sets (data)")
     parser.add_argument("--data", default="simulated/generated", help="set to read (simulated/generated)")
     parser.add_argument("--images", type=int, default=100, help="that are timed, after the first batch (100)")
@@ -44,8 +42,7 @@ def main() -> None:
         config = DataConfig(name=arguments.data, orientations=orientations, threads=threads)
         rate = _rate(examples, config, arguments.images)
         rows.append({"threads": threads, "orientations": orientations, "images/s": rate, "ms an image": 1e3 / rate})
-    print(markdown_table(rows, list(rows[0])))
-    print(f"{os.cpu_count()} cores,", ", ".join(f"{name} {version}" for name, version in versions().items()))
+    show(rows, list(rows[0]), arguments.save)
 
 
 def _rate(examples: Examples, config: DataConfig, num: int) -> float:

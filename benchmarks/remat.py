@@ -8,7 +8,6 @@ On a CPU the convolutions of a step are otherwise loops over strips, and the com
 Memory is that of temporaries, arguments and results, without what the step is given and returns in the same place.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -17,15 +16,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.scaling import compiled
+from benchmarks.tables import reader, show
 from btbnet_jax.config import DataConfig, NetworkConfig, TrainConfig
-from btbnet_jax.report import markdown_table, versions
 
 COLUMNS = ("step", "memory, GiB", "TFLOP", "compilation, s")
 
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--size", type=int, default=320, help="height and width (320)")
     parser.add_argument("--width", type=float, default=1.0, help="multiplier of the channels (1)")
     parser.add_argument("--batch", type=int, default=1, help="images at a time (1)")
@@ -43,8 +42,7 @@ def main() -> None:
         memory, work = _memory(program) / 2**30, program.cost_analysis()["flops"] / 1e12
         values = ("with remat" if remat else "without", f"{memory:.4g}", f"{work:.4g}", seconds)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
-    print(markdown_table(rows, columns))
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    show(rows, columns, arguments.save)
 
 
 def _memory(program: Any) -> int:

@@ -13,7 +13,6 @@ link, so
                = computing / max(computing, exchanging)           where all of it does
 """
 
-import argparse
 import math
 import re
 import sys
@@ -26,9 +25,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax.config import DataConfig, NetworkConfig, TrainConfig
 from btbnet_jax.data import Batch
-from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.training import init_state, make_mesh, make_train_step, replicated, shared
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
@@ -61,7 +60,7 @@ CLUSTERS = (
 
 def main() -> None:
     """Prints what is exchanged and the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--size", type=int, default=320, help="height and width (320)")
     parser.add_argument("--width", type=float, default=1.0, help="multiplier of the channels (1)")
     parser.add_argument("--per-device", type=int, default=1, help="images of a device and step (1)")
@@ -77,8 +76,8 @@ def main() -> None:
     program = compiled(config, arguments.size, arguments.devices)
     found = dict(exchanged(program.as_text()))
     flop, summed = program.cost_analysis()["flops"], sum(found.values())
-    print(f"a device computes {flop / 1e12:.4g} TFLOP a step, and of its collectives exchange, MB:")
-    print(", ".join(f"{kind} {number / 1e6:.4g}" for kind, number in found.items()) or "nothing")
+    bytes_of = ", ".join(f"{kind} {number / 1e6:.4g}" for kind, number in found.items()) or "nothing"
+    before = f"a device computes {flop / 1e12:.4g} TFLOP a step, and of its collectives exchange, MB: {bytes_of}"
     rows: list[dict[str, str | float]] = []
     for cluster in CLUSTERS:
         row: dict[str, str | float] = {"cluster": cluster.name}
@@ -86,8 +85,7 @@ def main() -> None:
             apart, overlapped = efficiencies(cluster, num, flop, summed, arguments.reached)
             row[f"{num} devices"] = f"{apart:.0%} to {overlapped:.0%}"
         rows.append(row)
-    print(markdown_table(rows, list(rows[0])))
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    show(rows, list(rows[0]), arguments.save, before=before)
 
 
 def exchanged(program: str) -> Iterator[tuple[str, int]]:

@@ -6,7 +6,6 @@ The maps are made: masks of generated scenes, smoothed, with noise.  Both sides 
 nine figures, which have to agree.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -19,10 +18,10 @@ from sklearn.metrics import precision_recall_curve
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax import metrics
 from btbnet_jax.evaluation import count_levels, folder_examples, folder_method
 from btbnet_jax.images import write_png
-from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.sources import generated, simulated
 
 _SIDE = 320
@@ -30,7 +29,7 @@ _SIDE = 320
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--num", type=int, default=500, help="maps (500)")
     parser.add_argument("--turns", type=int, default=3, help="of ours; the loop has one (3)")
     arguments = parser.parse_args()
@@ -48,9 +47,8 @@ def main() -> None:
             ("loop of NumPy and scikit-learn", loop),
         )
     ]
-    print(markdown_table(rows, list(rows[0])))
-    print(f"largest difference of a figure: {max(abs(found[name] - expected[name]) for name in expected):.1e}")
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    apart = max(abs(found[name] - expected[name]) for name in expected)
+    show(rows, list(rows[0]), arguments.save, after=f"largest difference of a figure: {apart:.1e}")
 
 
 def _write(maps: Path, masks: Path, num: int) -> None:

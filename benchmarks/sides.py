@@ -6,6 +6,7 @@ JSON: seconds.  At the end of its input it saves what it computed.
 
 import argparse
 import json
+import os
 import resource
 import sys
 import time
@@ -136,12 +137,12 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
     exact = options.task == "train" and variant == "direct"
     config = network_config(options, dtype=dtype, precision="highest" if exact else "default")
     params = jax.device_put(nested(dict(np.load(options.folder / "params.npz"))))
-    images, masks = inputs(options)
+    images, masks = map(jax.device_put, inputs(options))
     latest: Any = None
     if options.task == "train":
         optimiser = OptimiserConfig(kind="adamw", learning_rate=1e-4, schedule="constant", warmup_steps=0, clip_norm=0)
         training = TrainConfig(network=config, optimiser=optimiser, steps=10**6)
-        sizes = np.tile(np.array([images.shape[1:3]], np.int32), (len(images), 1))
+        sizes = np.tile(np.array([images.shape[1:3]], np.int32), (options.batch, 1))
         batch = jax.device_put(Batch(images, masks, sizes, np.arange(len(images), dtype=np.int32)))
         step, state = make_train_step(training), init_state(training, params)
 
@@ -172,6 +173,7 @@ def _torch_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
     from benchmarks.torch_network import TorchBTBNet
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # as many as JAX takes
     half = variant == "bfloat16"
     torch.backends.cudnn.benchmark = True
     config = network_config(options)

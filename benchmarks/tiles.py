@@ -9,7 +9,6 @@ Each row is measured in a process of its own, so that its peak of resident memor
 Seconds include compilation; multiplications are those of the convolutions.
 """
 
-import argparse
 import resource
 import subprocess
 import sys
@@ -24,10 +23,10 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.grid import choose_tile
-from btbnet_jax.network import init_params
-from btbnet_jax.report import markdown_table, versions
+from btbnet_jax.network import for_inference, init_params
 from btbnet_jax.resize import scaled_size
 from btbnet_jax.tiles import STREAM_RADIUS, fusion_radius, tiled_logits
 from btbnet_jax.tiling import Tiling
@@ -38,7 +37,7 @@ COLUMNS = ("image", "tile", "seconds", "peak memory, GiB", "multiplications")
 
 def main() -> None:
     """Prints a table of all sizes and tiles, or the row of one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--sizes", default="2000x1500,3999x3001", help="heights and widths (2000x1500,3999x3001)")
     parser.add_argument("--tiles", default="256,512", help="sides of the tiles in pixels (256,512)")
     parser.add_argument("--paper", action="store_true", help="the paper's network, with fresh parameters")
@@ -57,17 +56,17 @@ def main() -> None:
             command += ["--paper"] * arguments.paper
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             rows.append(dict(zip(COLUMNS, done.stdout.strip().split("\t"), strict=True)))
-    print(markdown_table(rows, COLUMNS))
+    show(rows, COLUMNS, arguments.save)
     if arguments.plot:
         _plot(arguments.plot, rows)
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
 
 
 def _measured(size: Sequence[int], tile: int, *, paper: bool) -> list[str]:
     config, params = _network(paper=paper)
+    convolution, ready = for_inference(config, params)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     start = time.perf_counter()
-    tiled_logits(config, params, image, Tiling(tile))
+    tiled_logits(config, ready, image, Tiling(tile, convolution=convolution))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     ratio = _multiplications(config, params, size, tile) / _multiplications(config, params, size, None)

@@ -7,24 +7,23 @@ Every way is compared with direct float32 convolutions at the highest precision:
 most, and by how much.  "Winograd" is Winograd's way in all layers, however narrow they are.
 """
 
-import argparse
 import dataclasses
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tables import reader, show
 from btbnet_jax import evaluation, metrics
+from btbnet_jax.compiler import jit_with_options
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.data import Batch, Examples, hold_out
 from btbnet_jax.network import BTBNet, Convolution, QuickConvolution
 from btbnet_jax.network.winograd import transform_kernel, winograd_convolution
-from btbnet_jax.report import markdown_table, versions
 from btbnet_jax.weights import find_weights, load_weights, save_weights
 
 COLUMNS = ("way", "MAE", "adaptive F", "largest difference of all protocols", "of")
@@ -41,7 +40,7 @@ class WinogradEverywhere(QuickConvolution):
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("--weights", default="btbnet-small", help="file or name (btbnet-small)")
     parser.add_argument("--data-dir", default="data", help="folder of built data sets (data)")
     parser.add_argument("--batch", type=int, default=4)
@@ -65,17 +64,19 @@ def main() -> None:
         largest = max(apart, key=lambda protocol: apart[protocol])
         values = (name, *(f"{value:.5f}" for value in (figures["mae"], figures["adaptive"], apart[largest])), largest)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
-    print(f"{len(examples)} validation images of Shi's set at {size} x {size}\n")
-    print(markdown_table(rows, COLUMNS))
-    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    show(rows, COLUMNS, arguments.save, before=f"{len(examples)} validation images of Shi's set at {size} x {size}")
 
 
 def _method(config: NetworkConfig, convolution: type[Convolution], params: Any) -> evaluation.Method:
     network = BTBNet(config, convolution)
-    program: Any = jax.jit(lambda params, images, size: network.apply({"params": params}, images / 255.0, size))
+
+    @jit_with_options()
+    def program(params: Any, images: Any, size: Any) -> Any:
+        outputs: Any = network.apply({"params": params}, images / 255.0, size)
+        return outputs.focus_map
 
     def method(batch: Batch, _: Any) -> Any:
-        return program(params, jnp.asarray(batch.image), jnp.asarray(batch.size)).focus_map
+        return program(params, jnp.asarray(batch.image), jnp.asarray(batch.size))
 
     return method
 

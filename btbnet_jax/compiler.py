@@ -28,7 +28,7 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 @functools.cache
-def _known(option: tuple[str, str]) -> dict[str, str]:
+def _known(option: tuple[str, str]) -> dict[str, str | bool]:
     """An option for speed alone, where this XLA has it: an experimental one may be gone in the next."""
     try:
         jax.jit(lambda: 0).lower().compile(dict([option]))

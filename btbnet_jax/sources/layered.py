@@ -39,7 +39,7 @@ INGREDIENTS = {
 }
 """What a scene can be made without, to see what it gives."""
 
-_RADII = 2.0, 18.0  # of the blur, in pixels
+_RADII = 2.0, 18.0  # of the blur, in pixels; where it changes with depth, at a unit of it, and up to four times that
 _NEAR_SHARE = 0.1, 0.6  # of the image
 _NOISE = 5.0  # largest deviation of the noise, in grey levels
 _QUALITY = 60, 96  # of JPEG
@@ -62,6 +62,9 @@ def scene(
     rng: Generator, far: HostImage, near: UInt8[ndarray, "near_h near_w 3"], *, without: str | None = None
 ) -> Scene:
     """Returns a random scene of the size of `far`; its mask is 255 where the blur is below `SHARP_BELOW`.
+
+    Where an object stands before the rest, the blur that counts is the object's where it covers more than half of the
+    light, and the far layer's elsewhere, under the object's soft edge as well.
 
     Args:
       rng: of all that is random.
