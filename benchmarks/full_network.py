@@ -8,6 +8,7 @@ compiles, is timed apart.
 """
 
 import argparse
+import functools
 import resource
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="images at a time (default 1)")
     parser.add_argument("--repeat", type=int, default=1, help="calls after the first (default 1; 0 gives nan)")
     parser.add_argument("--exact", action="store_true", help="direct convolutions, and XLA's own gradients")
+    parser.add_argument("--untold", action="store_true", help="a forward pass without the options of `compiler`")
     parser.add_argument("--remat", action="store_true", help="a training step that computes activations again")
     parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
     arguments = parser.parse_args()
@@ -63,22 +65,23 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     shape = (arguments.batch, arguments.size, arguments.size)
     rng = np.random.default_rng(0)
     image, mask = (rng.integers(0, 256, (*shape, channels), np.uint8) for channels in (3, 1))
-    call = _forward(config, image) if arguments.only == "forward" else _train(config, image, mask)
+    forward = functools.partial(_forward, config, image, jax.jit if arguments.untold else jit_with_options())
+    call = forward() if arguments.only == "forward" else _train(config, image, mask)
     times = [_seconds(call) for _ in range(1 + arguments.repeat)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     what = f"{arguments.only}, {arguments.batch} x {arguments.size} x {arguments.size}"
     return what, times[0], float(np.median(times[1:])) if times[1:] else float("nan"), peak
 
 
-def _forward(config: TrainConfig, image: np.ndarray) -> Callable[[], Any]:
+def _forward(config: TrainConfig, image: np.ndarray, jit: Callable[..., Any]) -> Callable[[], Any]:
     convolution, params = for_inference(config.network, init_params(jax.random.key(0), config.network))
 
-    @jit_with_options()
     def network(params: Any, image: Any) -> Any:
         outputs: Any = BTBNet(config.network, convolution).apply({"params": params}, image / 255.0)
         return outputs.focus_map
 
-    return lambda: network(params, image)
+    program = jit(network)
+    return lambda: program(params, image)
 
 
 def _train(config: TrainConfig, image: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:

@@ -13,15 +13,16 @@ from btbnet_jax.network.winograd import TransformedKernel, transform_kernel, win
 from btbnet_jax.types import Features, Valid
 
 LEAST_CHANNELS = 128
-"""Of inputs and of outputs.  With 64, a layer gains a fifth at most, and a network of such layers compiles three times
-as long for a map that takes as long; below, the transforms cost more than the multiplications that they save."""
+"""Of inputs and of outputs, and of inputs alone for the kernel's gradient by products.  With 64, a layer gains a fifth
+at most, and a network of such layers compiles three times as long for a map or a step that takes as long; below, the
+transforms cost more than the multiplications that they save."""
 LEAST_PIXELS = 64 * 64
 """Of all images of a batch: below, reading 36 matrices for 9 costs more than is saved."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Quick(Direct):
-    """The fastest way on a CPU: Winograd's where there is enough to gain, and products for the kernel's gradient."""
+    """The fastest way on a CPU: in wide layers Winograd's, and products for the kernel's gradient."""
 
     def convolve(
         self, x: Features, kernel: Kernel, bias: Bias | None = None, valid: Valid | None = None, *, relu: bool = False
@@ -33,6 +34,8 @@ class Quick(Direct):
 
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
         """Returns what `Direct` does, but for rounding."""
+        if x.shape[-1] < LEAST_CHANNELS:
+            return super().gradients(x, kernel, gradient)
         by_kernel = kernel_gradient.by_winograd if _large(x, kernel) else kernel_gradient.by_products
         return self.convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), by_kernel(x, gradient)
 
