@@ -26,6 +26,8 @@ from typing import Any
 SETS = {"simulated": "simulated/layered", "shi": "pairs/shi_train"}
 LEAST_SECONDS = 30
 """That a stage is begun with: it would hardly be compiled in fewer."""
+LEAST_STEPS = 100
+"""Of a second stage, whose optimiser is warmed up first; where even these take too long, the clock stops them."""
 TIME_IS_UP, STOPPED = 128 + signal.SIGALRM, (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM)
 """Exit status of ``train.py``, the last where the signal came before it listened."""
 
@@ -169,7 +171,7 @@ class Runner:
         note = self._work / f"{stage}.steps"
         if not note.exists() and self._speed is not None:
             beside, each = self._speed
-            note.write_text(str(max(1, int(0.9 * (left - beside) / each))))
+            note.write_text(str(max(LEAST_STEPS, int(0.9 * (left - beside) / each))))
         return [f"--steps={note.read_text()}"] if note.exists() else []
 
     def _measured(self, stage: str, seconds: float) -> tuple[float, float] | None:
@@ -221,8 +223,8 @@ class Runner:
             "JAX_PLATFORMS": platforms,
         }
         line, where = [sys.executable, *arguments], self._bundle / "code"
-        # In a session of its own, Ctrl-C does not reach it but through this program.
-        child = subprocess.Popen(line, cwd=where, env=os.environ | settings, start_new_session=True)
+        # In a session of its own, Ctrl-C does not reach what is not to heed it.
+        child = subprocess.Popen(line, cwd=where, env=os.environ | settings, start_new_session=not heeds_signals)
         self._child = child if heeds_signals else None
         if self._stopped and heeds_signals:
             child.terminate()
