@@ -8,7 +8,6 @@ compiles, is timed apart.
 """
 
 import argparse
-import functools
 import resource
 import subprocess
 import sys
@@ -65,8 +64,8 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     shape = (arguments.batch, arguments.size, arguments.size)
     rng = np.random.default_rng(0)
     image, mask = (rng.integers(0, 256, (*shape, channels), np.uint8) for channels in (3, 1))
-    forward = functools.partial(_forward, config, image, jax.jit if arguments.untold else jit_with_options())
-    call = forward() if arguments.only == "forward" else _train(config, image, mask)
+    jit = jax.jit if arguments.untold else jit_with_options()
+    call = _forward(config, image, jit) if arguments.only == "forward" else _train(config, image, mask)
     times = [_seconds(call) for _ in range(1 + arguments.repeat)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     what = f"{arguments.only}, {arguments.batch} x {arguments.size} x {arguments.size}"

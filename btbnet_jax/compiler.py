@@ -24,17 +24,17 @@ def compiler_options() -> dict[str, str | bool]:
     return {
         "xla_disable_hlo_passes": "cse_barrier_expander",
         "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    } | _known(("xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"))
+    } | _known("xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT")
 
 
 @functools.cache
-def _known(option: tuple[str, str]) -> dict[str, str | bool]:
+def _known(name: str, value: str) -> dict[str, str | bool]:
     """An option for speed alone, where this XLA has it: an experimental one may be gone in the next."""
     try:
-        jax.jit(lambda: 0).lower().compile(dict([option]))
+        jax.jit(lambda: 0).lower().compile({name: value})
     except jax.errors.JaxRuntimeError:
         return {}
-    return dict([option])
+    return {name: value}
 
 
 def keep_compiled_programs(folder: Path) -> None:

@@ -40,12 +40,16 @@ def test_convolution_is_that_of_float64(shape: tuple[int, int], relu: bool):
 @pytest.mark.parametrize("tiles", [1, 40, 90])
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch, tiles: int):
     monkeypatch.setattr(winograd, "tiles_of_strip", lambda inputs, outputs: tiles)
-    assert strips_of(8, 18, tiles) == {1: (8, 1), 40: (4, 2), 90: (2, 4)}[tiles]
+    strips, _ = strips_of(8, 18, tiles)
     x, params = random_features(2, 29, 34, 5), random_layer((5, 3))
     valid = np.zeros((2, 29, 34, 1), bool)
     valid[0, :26, :11], valid[1] = True, True
-    function: Any = winograd_convolution  # compiled anew, with these strips
-    found = jax.jit(function.__wrapped__)(jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"], valid)
+    function: Any = winograd_convolution
+    arguments = jnp.asarray(x), transform_kernel(params["kernel"]), params["bias"], valid
+    anew = jax.jit(lambda *arguments: function.__wrapped__(*arguments))  # JAX would remember a function's other strips
+    assert strips == {1: 8, 40: 4, 90: 2}[tiles]
+    assert f"length={strips}" in str(jax.make_jaxpr(anew)(*arguments))
+    found = anew(*arguments)
     expected = [convolution(image, params, relu=False) for image in x]
     np.testing.assert_allclose(found, np.where(valid, expected, 0), atol=2e-5)
 

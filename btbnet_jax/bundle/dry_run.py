@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -96,8 +95,8 @@ def _called(bundle: Path, name: Path, options: Sequence[str], *, stop_after: str
     where = ["--work", str(name / "work"), "--output", str(name / "out"), "--seconds", str(_SECONDS)]
     line = [sys.executable, str(bundle), *where, "--skip-wheels", *options]
     lines, status = [], 143 if stop_after else 0
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(line, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}, **pipes) as process:
+    cpu, pipe = os.environ | {"JAX_PLATFORMS": "cpu"}, subprocess.PIPE
+    with subprocess.Popen(line, env=cpu, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None  # by PIPE
         for text in process.stdout:
             print(f"  {text}", end="", flush=True)

@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from btbnet_jax.builders import open_source
 from btbnet_jax.bundle.limits import MB, BundleError
+from btbnet_jax.bundle.runner import SETS
 from btbnet_jax.config import DataConfig
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.images import encode_jpeg, encode_png, read_image, read_mask, resize_image
@@ -28,9 +29,8 @@ from btbnet_jax.types import HostImage
 
 BEST, WORST = 95, 45
 """Quality of JPEG, as Pillow counts it."""
-SCENES = "simulated/layered"
 CLEAR = "simulated/photographs_on_the_fly", "train[:50%]"
-"""Set and split of the clear photographs.
+"""Set and split of the clear photographs that the scenes are made of.
 
 Assumption: half of them, 250 for 2000 scenes, are as many as a stage of some minutes sees.  All 500 would have to be
 stored in so low a quality that its traces tell what is sharp from what was blurred afterwards.
@@ -59,7 +59,7 @@ def photographs(data_dir: Path, stages: Mapping[str, DataConfig], most: int) -> 
 
     Args:
       data_dir: folder of built data sets.
-      stages: data of each stage; sets of pairs, and `SCENES`.
+      stages: data of each stage; sets of pairs, and the scenes of `runner.SETS`.
       most: bytes of all files together.
 
     Raises:
@@ -70,11 +70,11 @@ def photographs(data_dir: Path, stages: Mapping[str, DataConfig], most: int) -> 
     images: dict[str, HostImage] = {}
     sets = {}
     for data in stages.values():
-        name, split = CLEAR if data.name == SCENES else (data.name, data.split)
-        records = open_source(data_dir, name, split)
+        stored, split = CLEAR if data.name == SETS["simulated"] else (data.name, data.split)
+        records = open_source(data_dir, stored, split)
         names = [record["name"] for record in records]
         _refuse_test_images(names, data)
-        held_out = hold_out(Examples(data_dir, name, split), data.validation)[1]
+        held_out = hold_out(Examples(data_dir, stored, split), data.validation)[1]
         held = {source_name(held_out.name(index)) for index in range(len(held_out))}
         sets[data.name] = {"names": names, "held_out": sorted(held)}
         for record in records:

@@ -2,8 +2,8 @@
 
 Each of the nine weights' gradients is the product of the inputs, shifted by the weight's place, with the gradient of
 the outputs, over all pixels; with the shifted inputs side by side it is one product.  XLA for CPUs computes it as a
-convolution with a kernel as large as the image, which takes up to three times as long in wide layers (and half as much
-memory in a step of a narrow network, which is as fast).
+convolution with a kernel as large as the image, which takes up to three times as long in wide layers (a step of a
+narrow network is as fast by it, in two thirds of the memory).
 
 Winograd's way, F(4x4, 3x3), also makes them with a quarter of the multiplications, see `winograd`: the gradient of
 Y = A [(G K G') * (B X B')] A' by K is G' [(A' dY A) * (B X B')] G, summed over the tiles by 36 products.
