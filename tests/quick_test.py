@@ -70,7 +70,17 @@ def test_no_more_is_kept_for_the_gradient_than_the_features_before_and_after(kin
     assert sorted(leaf.shape for leaf in jax.tree.leaves(gradients)) == [(1, 9, 14, 5), (1, 9, 14, 7), (3, 3, 5, 7)]
 
 
-def test_narrow_layers_and_small_images_take_the_direct_way():
+@pytest.mark.parametrize(("channels", "strides"), [((3, 8), "(1, 2)"), ((16, 1), "(1, 16)"), ((16, 16), "(1, 1)")])
+def test_layers_of_few_channels_take_several_columns_at_a_time(channels: tuple[int, int], strides: str):
+    x, params = jnp.asarray(random_features(1, 9, 14, channels[0])), random_layer(channels)
+    plain, quick = (jax.jit(kind(channels[1], False).apply)({"params": params}, x) for kind in KINDS)
+    assert f"window_strides={strides}" in str(
+        jax.make_jaxpr(QuickConvolution(channels[1]).apply)({"params": params}, x)
+    )
+    np.testing.assert_allclose(quick, plain, atol=1e-5)
+
+
+def test_other_layers_and_small_images_take_the_direct_way():
     width = LEAST_CHANNELS
     for channels, size in (((width - 1, width), 64), ((width, width - 1), 64), ((width, width), 63)):
         x, params = random_features(1, size, size, channels[0]), random_layer(channels)

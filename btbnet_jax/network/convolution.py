@@ -32,7 +32,14 @@ class Direct:
         self, x: Features, kernel: Kernel, bias: Bias | None = None, valid: Valid | None = None, *, relu: bool = False
     ) -> Features:
         """Returns the convolution with its bias, ReLU and zeros outside `valid`, where they are asked for."""
-        y = jax.lax.conv_general_dilated(
+        y = self.sums(x, kernel)
+        y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
+        y = nn.relu(y) if relu else y
+        return zero_outside(y, valid)
+
+    def sums(self, x: Features, kernel: Kernel) -> Features:
+        """Returns the convolution alone."""
+        return jax.lax.conv_general_dilated(
             x,
             jnp.asarray(kernel),
             window_strides=(1, 1),
@@ -40,13 +47,10 @@ class Direct:
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=self.precision,
         )
-        y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
-        y = nn.relu(y) if relu else y
-        return zero_outside(y, valid)
 
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
         """Returns those by `x` and by `kernel`, from that by the sums before bias and ReLU."""
-        return jax.vjp(self.convolve, x, kernel)[1](gradient)
+        return jax.vjp(functools.partial(Direct.sums, self), x, kernel)[1](gradient)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

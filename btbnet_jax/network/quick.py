@@ -9,6 +9,7 @@ import jax
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.network import kernel_gradient
 from btbnet_jax.network.convolution import Bias, Convolution, Direct, Kernel
+from btbnet_jax.network.narrow import columns_at_a_time, narrow_convolution
 from btbnet_jax.network.winograd import TransformedKernel, transform_kernel, winograd_convolution
 from btbnet_jax.types import Features, Valid
 
@@ -22,7 +23,11 @@ LEAST_PIXELS = 64 * 64
 
 @dataclasses.dataclass(frozen=True)
 class Quick(Direct):
-    """The fastest way on a CPU: in wide layers Winograd's, and products for the kernel's gradient."""
+    """The fastest way on a CPU.
+
+    Wide layers are computed by Winograd's way and narrow ones several columns at a time, so is the gradient by the
+    inputs.  That by a wide kernel is made of products.
+    """
 
     def convolve(
         self, x: Features, kernel: Kernel, bias: Bias | None = None, valid: Valid | None = None, *, relu: bool = False
@@ -32,12 +37,20 @@ class Quick(Direct):
             return winograd_convolution(x, transform_kernel(kernel), bias, valid, relu=relu)
         return super().convolve(x, kernel, bias, valid, relu=relu)
 
+    def sums(self, x: Features, kernel: Kernel) -> Features:
+        """Returns what `Direct` does, but for rounding."""
+        if (columns := columns_at_a_time(*kernel.shape[2:])) > 1:
+            return narrow_convolution(x, kernel, columns)
+        return super().sums(x, kernel)
+
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
         """Returns what `Direct` does, but for rounding."""
+        return self.convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), self._by_kernel(x, kernel, gradient)
+
+    def _by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
         if x.shape[-1] < LEAST_CHANNELS:
-            return super().gradients(x, kernel, gradient)
-        by_kernel = kernel_gradient.by_winograd if _large(x, kernel) else kernel_gradient.by_products
-        return self.convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), by_kernel(x, gradient)
+            return super().gradients(x, kernel, gradient)[1]
+        return (kernel_gradient.by_winograd if _large(x, kernel) else kernel_gradient.by_products)(x, gradient)
 
 
 class QuickConvolution(Convolution):
