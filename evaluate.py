@@ -226,7 +226,9 @@ def _examples(name: str, runs: dict[str, Trained]) -> Examples:
         except SplitError as error:
             raise ValueError(f'{error}, and "validation" is what a run held out') from error
     data = [trained.config.data for trained in runs.values()] or [DataConfig(name=name)]
-    if len({(one.name, one.split, one.validation) for one in data}) > 1 or data[0].name != name:
+    # The committed list is of Shi's photographs, in whatever set they were trained on.
+    sets = {("shi" if one.validation == "shi60" else one.name, one.split, one.validation) for one in data}
+    if len(sets) > 1 or name not in (data[0].name, next(iter(sets))[0]):
         raise ValueError(f"what the runs held out for validation is not the same, or not of {name}: give --split")
     if not runs and name != "shi":
         raise ValueError(f"no list of validation images is known for {name}: give --split")
@@ -259,7 +261,10 @@ def _baselines() -> dict[str, Method]:
     if unknown := [name for name in names if name not in ALL_BASELINES]:
         raise ValueError(f"no baseline is called {', '.join(unknown)}; there are {', '.join(ALL_BASELINES)}, and all")
     if MASKS.value and not IMAGES.value:
-        names = [name for name in names if name in ("all_blurred", "all_in_focus")]
+        blind = ("all_blurred", "all_in_focus")
+        if CLASSICS.present and (seeing := [name for name in names if name not in blind]):
+            raise ValueError(f"--baselines: {', '.join(seeing)} need the images of --masks: give --images")
+        names = [name for name in names if name in blind]
     return {name: baseline_method(ALL_BASELINES[name]) for name in names}
 
 

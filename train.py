@@ -61,6 +61,7 @@ WARMUP = flags.DEFINE_integer("warmup_steps", _O.warmup_steps, "Of a linear rise
 MOMENTUM = flags.DEFINE_float("momentum", _O.momentum, "Of SGD and Muon.")
 DECAY = flags.DEFINE_float("weight_decay", _O.weight_decay, "Of the kernels of convolutions.")
 CLIP = flags.DEFINE_float("clip_norm", _O.clip_norm, "Largest norm of the gradient; 0 for no limit.")
+KEEP_NORMS = flags.DEFINE_bool("keep_norms", _O.keep_norms, "Updates turn the weights of a channel, at the same norm.")
 EMA = flags.DEFINE_float("ema", _O.ema, "Decay of a moving average of the parameters; 0 for none.")
 
 LOG_EVERY = flags.DEFINE_integer("log_every", _S.log_every, "Steps between rows of figures.")
@@ -112,6 +113,7 @@ def config_from_flags() -> TrainConfig:
                 "weight_decay": DECAY.value,
                 "clip_norm": CLIP.value,
                 "ema": EMA.value,
+                "keep_norms": KEEP_NORMS.value,
             },
             "steps": STEPS.value,
             "accumulate": ACCUMULATE.value,

@@ -9,8 +9,8 @@
 
 Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides
 take turns.  With `--in-a-row` one ends before the next begins, for what does not fit into a GPU's memory side by side.
-On a GPU those of bfloat16 take part, and memory is that of the GPU; Winograd's way, which is for a CPU, has no part
-there.
+"Quick" is what the program takes by itself on a CPU, see `btbnet_jax/network/quick.py`, "direct" what XLA would.  On a
+GPU those of bfloat16 take part instead of the quick one, and memory is that of the GPU.
 
 Rates count the operations of direct convolutions for every side, three times in a training step; "of the peak" is the
 share of the rate of a large matrix product in the same type, measured first on the same device.  The last column is the
@@ -51,7 +51,7 @@ def main() -> None:
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         facts = _prepared(options, Path(folder))
-        left_out = ["Winograd"] * facts["gpu"] + ["bfloat16"] * (not facts["gpu"])
+        left_out = ["quick"] * facts["gpu"] + ["bfloat16"] * (not facts["gpu"])
         chosen = options.side or [side for side in SIDES if not any(word in side for word in left_out)]
         rows = _measured(options, chosen, Path(folder), facts)
     show(rows, COLUMNS, options.save, before=_what(options))
@@ -63,7 +63,7 @@ def _prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     All of it in a process of its own, as this one has to leave the memory to the sides.
     """
     command = [sys.executable, str(Path(__file__).with_name("sides.py")), *_common(options), "--prepare", str(folder)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=_ENVIRONMENT).stdout)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT).stdout)
 
 
 def _common(options: argparse.Namespace) -> list[str]:

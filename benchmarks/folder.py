@@ -1,6 +1,6 @@
 """Maps a folder of photographs of mixed sizes: the detector beside the same network jitted for every size.
 
-    python benchmarks/folder.py $BTBNET_DATA/shi/image --list=$BTBNET_DATA/shi/test100.txt
+    python benchmarks/folder.py $BTBNET_DATA/shi/image --list=btbnet_jax/sources/lists/shi_test100.txt
 
 Photographs keep their own sizes; each is read, mapped, and its map rounded to 8 bits.  In this order, in one process:
 
@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = _paths(arguments.folder, arguments.list)[: arguments.num]
 
-    naive, detector = _Naive(), Detector.load(resolution="native")
+    naive, detector = _Naive(), Detector.load("btbnet-small", resolution="native")
     seconds = {
         "jit as it comes": [_seconds(lambda: naive(paths))],
         "Detector, first time": [_seconds(lambda: _detect(detector, paths))],
@@ -61,7 +61,7 @@ class _Naive:
     """The network as anybody would jit it, one photograph at a time."""
 
     def __init__(self) -> None:
-        weights = load_weights(find_weights(None))
+        weights = load_weights(find_weights("btbnet-small"))
         self._params = jax.device_put(weights.params)
         self._network: Any = jax.jit(lambda params, image: self._map(BTBNet(weights.config), params, image))
         self.sizes: set[tuple[int, ...]] = set()

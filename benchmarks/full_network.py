@@ -1,7 +1,7 @@
 """Times a forward pass and a training step of a network, and takes their peak memory.
 
     python benchmarks/full_network.py                      # the paper's network at 320 x 320
-    python benchmarks/full_network.py --width 0.125 --scales 1/4,1/8,1/16 --repeat 5
+    python benchmarks/full_network.py --width 0.125 --scales 3/4,3/8,3/16 --repeat 5
 
 Each is measured in a process of its own, so that its peak of resident memory is its own.  The first call, which
 compiles, is timed apart.
@@ -51,7 +51,7 @@ def main() -> None:
     rows = []
     for only in ("forward", "train"):
         command = [sys.executable, *sys.argv, "--only", only]
-        fields = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().split("\t")
+        fields = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().split("\t")
         rows.append(dict(zip(COLUMNS, [fields[0], *map(float, fields[1:])], strict=True)))
     show(rows, COLUMNS, arguments.save)
 

@@ -1,13 +1,14 @@
-"""Times single convolution layers: direct, Winograd's, and PyTorch's where it is installed.
+"""Times single convolution layers: direct, the network's own way, and PyTorch's where it is installed.
 
     python benchmarks/layers.py                     # the layers of VGG16 at 160 x 160
-    python benchmarks/layers.py --side 320 --channels 64,512
+    python benchmarks/layers.py --side 320 --channels 3:8,16:8,8:1       # narrow ones, from so many channels to so many
     python benchmarks/layers.py --side 64 --channels 128      # an image as small as Winograd's way is taken for
 
-A layer is 3 x 3, as many channels out as in, with bias and ReLU.  All take turns in one process.  Rates count the
-operations of direct sums for every way, so that they can be compared; the last row is the machine's best, a matrix
-product of 2048 x 2048 (8192 on a GPU).  What it would save at most to fuse a layer with the next, so that features
-stay in the cache between them, is the time in which they are written and read.
+A layer is 3 x 3, with bias and ReLU.  The network's own way is Winograd's, or several columns at a time where channels
+are few.  All take turns in one process.  Rates count the operations of direct sums for every way, so that they can be
+compared; the last row is the machine's best, a matrix product of 2048 x 2048 (8192 on a GPU).  What it would save at
+most to fuse a layer with the next, so that features stay in the cache between them, is the time in which they are
+written and read.
 """
 
 import importlib
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.tables import reader, show
 from btbnet_jax.compiler import compiler_options
 from btbnet_jax.network.convolution import Convolution
+from btbnet_jax.network.narrow import columns_at_a_time
 from btbnet_jax.network.quick import QuickConvolution
 from btbnet_jax.network.winograd import transform_kernel
 
@@ -37,14 +39,17 @@ def main() -> None:
     """Prints the table."""
     parser = reader(__doc__)
     parser.add_argument("--side", type=int, default=160, help="height and width (160)")
-    parser.add_argument("--channels", default="32,64,128,256,512", help="of the layers (32,64,128,256,512)")
+    parser.add_argument(
+        "--channels", default="32,64,128,256,512", help="of the layers, IN:OUT or both (32,64,128,256,512)"
+    )
     parser.add_argument("--turns", type=int, default=5, help="of each, after the first (5)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     arguments = parser.parse_args()
     rows: list[dict[str, str | float]] = []
-    for channels in map(int, arguments.channels.split(",")):
-        flop = 2 * 9 * channels**2 * arguments.side**2
-        medians = timed(_layers(channels, arguments.side, arguments.dtype), arguments.turns)
+    for channels in arguments.channels.split(","):
+        inputs, outputs = (int(number) for number in (channels.split(":") * 2)[:2])
+        flop = 2 * 9 * inputs * outputs * arguments.side**2
+        medians = timed(_layers(inputs, outputs, arguments.side, arguments.dtype), arguments.turns)
         copied, layer = medians.pop(COPIED), f"{channels}, {arguments.side} × {arguments.side}"
         rows += [
             {
@@ -82,18 +87,19 @@ def matrix_product(dtype: str, turns: int) -> tuple[int, float]:
     return side, timed({"product": lambda: product(matrix, matrix).block_until_ready()}, turns)["product"]
 
 
-def _layers(channels: int, side: int, dtype: str) -> Calls:
+def _layers(num_inputs: int, num_outputs: int, side: int, dtype: str) -> Calls:
     rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(1, side, side, channels)).astype(np.float32)
-    kernel = rng.normal(size=(3, 3, channels, channels)).astype(np.float32) / (3 * channels**0.5)
-    params: dict[str, Any] = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(channels)}
+    inputs = rng.normal(size=(1, side, side, num_inputs)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, num_inputs, num_outputs)).astype(np.float32) / (3 * num_inputs**0.5)
+    params: dict[str, Any] = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(num_outputs)}
     calls: Calls = {"direct": _ours(Convolution, params, inputs, dtype)}
     if jax.default_backend() == "cpu":
         calls["direct, by YNNPACK"] = _ours(Convolution, params, inputs, dtype, told=False)
-    if dtype == "float32":
-        calls["Winograd"] = _ours(
-            QuickConvolution, params | {"kernel": transform_kernel(params["kernel"])}, inputs, dtype
-        )
+    if dtype == "float32" and columns_at_a_time(num_inputs, num_outputs) > 1:
+        calls["several columns"] = _ours(QuickConvolution, params, inputs, dtype)
+    elif dtype == "float32":
+        transformed = params | {"kernel": transform_kernel(params["kernel"])}
+        calls["Winograd"] = _ours(QuickConvolution, transformed, inputs, dtype)
     copied, double = jax.device_put(jnp.asarray(inputs, dtype)), jax.jit(lambda x: x + x)
     calls[COPIED] = lambda: double(copied).block_until_ready()
     try:
@@ -107,7 +113,7 @@ def _ours(
     kind: type[Convolution], params: Any, inputs: np.ndarray, dtype: str, *, told: bool = True
 ) -> Callable[[], Any]:
     """A layer, with what this project tells XLA, or as XLA computes it untold."""
-    layer: Any = kind(features=inputs.shape[-1], dtype=jnp.dtype(dtype))
+    layer: Any = kind(features=len(params["bias"]), dtype=jnp.dtype(dtype))
     options = compiler_options() if told else None
     apply = jax.jit(lambda params, x: layer.apply({"params": params}, x), compiler_options=options)
     arguments = jax.device_put((params, jnp.asarray(inputs, dtype)))

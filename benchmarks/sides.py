@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 SIDES = {
-    "JAX, Winograd": ("jax", "winograd"),
+    "JAX, quick": ("jax", "quick"),
     "JAX, direct": ("jax", "direct"),
     "JAX, bfloat16": ("jax", "bfloat16"),
     "PyTorch, eager": ("torch", "eager"),
@@ -151,9 +151,9 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
             state, figures = step(state, batch)
             latest = jax.block_until_ready(figures["loss"])
     else:
-        winograd = variant == "winograd"
-        network = BTBNet(config, QuickConvolution if winograd else Convolution)
-        params = transform_kernels(params) if winograd else params
+        quick = variant == "quick"
+        network = BTBNet(config, QuickConvolution if quick else Convolution)
+        params = transform_kernels(params) if quick else params
         program: Any = jax.jit(_focus_map(network), compiler_options=compiler_options())
 
         def call() -> None:

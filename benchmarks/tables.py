@@ -1,4 +1,4 @@
-"""How every benchmark ends: with its table, and below it the machine and the versions that it was measured with."""
+"""How benchmarks of time and memory end: with a table, and below it the machine and the versions that gave it."""
 
 import argparse
 import contextlib

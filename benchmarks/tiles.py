@@ -54,7 +54,7 @@ def main() -> None:
         for height, width in sizes:
             command = [sys.executable, __file__, "--only", f"--sizes={height}x{width}", f"--tiles={tile}"]
             command += ["--paper"] * arguments.paper
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows.append(dict(zip(COLUMNS, done.stdout.strip().split("\t"), strict=True)))
     show(rows, COLUMNS, arguments.save)
     if arguments.plot:
@@ -89,7 +89,7 @@ def _plot(path: Path, rows: Sequence[dict[str, str]]) -> None:
 def _network(*, paper: bool) -> tuple[NetworkConfig, Any]:
     if paper:
         return NetworkConfig(), init_params(jax.random.key(0), NetworkConfig())
-    weights = load_weights(find_weights(None))
+    weights = load_weights(find_weights("btbnet-small"))
     return weights.config, weights.params
 
 

@@ -193,15 +193,18 @@ class OptimiserConfig(Config):
 
     Attributes:
       kind: "adamw", "sgd" with momentum and L2 weight decay, or "muon", which makes the updates of a kernel
-        orthogonal: for training from scratch, where it needs fewer steps.
+        orthogonal, for training from scratch.
       learning_rate: at its peak.
       trunk_factor: times the learning rate for the VGG16 trunks, below 1 where they are pretrained.
       schedule: of the rate after the warm-up: "constant", "cosine" to 0, or "poly" with power 0.9 to 0.
       warmup_steps: of a linear rise from 0.
       momentum: of SGD and Muon.
-      weight_decay: of convolution kernels; biases are left alone.
+      weight_decay: of convolution kernels, with Muon but for those to a map; biases are left alone.
       clip_norm: largest norm of a whole gradient, 0 for no limit.
       ema: decay of a moving average of the parameters that is evaluated and kept, 0 for none.
+      keep_norms: whether updates turn the weights of each channel and leave their norm as it was, but for those of
+        maps.  Without it they grow with every update of Muon, and through seventeen layers what they make of an image
+        grows with them, until ReLUs die.
     """
 
     kind: Literal["adamw", "sgd", "muon"] = "adamw"
@@ -213,6 +216,7 @@ class OptimiserConfig(Config):
     weight_decay: float = 1e-4
     clip_norm: float = 0.0
     ema: float = 0.0
+    keep_norms: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -87,7 +87,8 @@ class Detector:
         in tiles of so many, see `tiles`, which all GPUs of the machine share.
       batch_size: photographs of one size that make one batch on a GPU, as far as they have no more pixels than that.
       exact: compute float32 convolutions as plain sums at the highest precision, and not the fastest way, which
-        differs from them by rounding: on a CPU Winograd's, where the network is wide, on a GPU TF32.
+        differs from them by rounding: on a CPU Winograd's in wide layers and several columns at a time in narrow ones,
+        on a GPU TF32.
 
     Attributes:
       programs: the compiled networks by the shape of their arrays, and whether they return all maps.

@@ -193,6 +193,7 @@ def _start(
                     "folder that it had, or start another run"
                 )
             trees: dict[str, Any] = {"average": None} | checkpoint.trees
+            old = dataclasses.replace(old, data=dataclasses.replace(old.data, threads=config.data.threads))
             return old, TrainState(step=jax.device_put(np.int32(checkpoint.step), replicated(mesh)), **trees)
     elif checkpoints.steps():
         raise ValueError(

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from btbnet_jax.images import PHOTOGRAPH_SUFFIXES, RAW_SUFFIXES
@@ -27,7 +28,7 @@ class Found(NamedTuple):
     inside: Path
 
 
-def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str], list[str]]:
+def find_pictures(inputs: Iterable[str], *, results: Path | None = None) -> tuple[list[Found], list[str], list[str]]:
     """Returns the pictures of files, folders and patterns, each once, what is wrong with the inputs, and notes.
 
     In folders, at any depth, files count by their suffix; a file that is named itself counts whatever it is called.
@@ -35,13 +36,17 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str], list[s
 
     Args:
       inputs: paths, or patterns with ``*``, ``?``, ``[]`` and ``**`` where no file has that name.
+      results: folder for what is made of them, which is left out where it is within one that is named.
+
+    Raises:
+      ValueError: it is itself one that is named.
     """
     found: dict[Path, Found] = {}
     problems, notes = [], []
     for text in inputs:
         matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))  # noqa: PTH207
         paths = [Path(match) for match in matches]
-        named, at_paths = set(paths), [picture for path in paths for picture in _pictures_at(path)]
+        named, at_paths = set(paths), [picture for path in paths for picture in _pictures_at(path, results)]
         pictures = [one for one in at_paths if one.path in named or one.path.suffix.lower() not in RAW_SUFFIXES]
         if not paths:
             problems.append(f"{text}: there is no such file or folder")
@@ -55,11 +60,16 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Found], list[str], list[s
     return list(found.values()), problems, notes
 
 
-def _pictures_at(path: Path) -> list[Found]:
+def _pictures_at(path: Path, results: Path | None) -> list[Found]:
     """A file, or those in a folder that are called as pictures or raw photographs are."""
     if not path.is_dir():
         return [Found(path, Path(path.name))]
-    pictures, seen = [], set()
+    if results and path.resolve() == results.resolve():
+        raise ValueError(
+            f"{path} is searched for photographs, and what is written there would be taken for some: give "
+            "another folder for the results (--output)"
+        )
+    pictures, seen = [], {results.resolve()} if results else set[Path]()
     for folder, subfolders, files in os.walk(path, followlinks=True):
         here = Path(folder)
         seen.add(here.resolve())
@@ -155,6 +165,8 @@ def as_numbers(row: Mapping[str, str]) -> dict[str, str | int | float | None]:
 class Report:
     """A table of what was found, in a file that grows with every picture, so that an interrupted run can go on.
 
+    Several threads may add to it.
+
     Args:
       path: of the CSV file, made if it is not there.
       settings: of the run; rows of other settings are kept and not taken for done.
@@ -164,7 +176,7 @@ class Report:
     """
 
     def __init__(self, path: Path, settings: str) -> None:
-        self.path, self._settings = path, settings
+        self.path, self._settings, self._lock = path, settings, Lock()
         self.rows: dict[str, dict[str, str]] = {}
         if path.exists():
             with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -198,5 +210,5 @@ class Report:
         self._append(self.rows[file])
 
     def _append(self, row: dict[str, str]) -> None:
-        with self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with self._lock, self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)

@@ -90,6 +90,6 @@ def versions() -> dict[str, str]:
         "btbnet_jax": __version__,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "numpy", "pillow")},
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{len(devices)} x {devices[0].device_kind}",
     }

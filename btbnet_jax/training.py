@@ -92,6 +92,8 @@ def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransfo
         parts += [optax.add_decayed_weights(config.weight_decay, kernels), optax.sgd(rate, config.momentum)]
     if config.trunk_factor != 1:
         parts += [optax.masked(optax.scale(config.trunk_factor), trunks)]
+    if config.keep_norms:
+        parts += [optax.stateless(_keeping_norms)]
     return optax.chain(*parts)
 
 
@@ -208,6 +210,21 @@ def on_own_devices(tree: Any, mesh: Mesh) -> Any:
         return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)
 
     return jax.tree.map(own, tree)
+
+
+def _keeping_norms(updates: Params, params: Params | None) -> Params:
+    """The updates, changed so that what is summed up to each output of a kernel keeps its norm; not to a map's."""
+
+    def norm(kernel: Array) -> Array:
+        return jnp.sqrt(jnp.sum(jnp.square(kernel), axis=(0, 1, 2), keepdims=True))
+
+    def changed(update: Array, kernel: Array) -> Array:
+        if kernel.ndim != 4 or kernel.shape[-1] == 1:
+            return update
+        before, after = norm(kernel), norm(kernel + update)
+        return jnp.where(before * after > 0, (kernel + update) * (before / after) - kernel, update)
+
+    return jax.tree.map(changed, updates, params)
 
 
 def _muon_axes(params: Params) -> Any:

@@ -1,8 +1,8 @@
 """Released weights: one safetensors file with all that is needed to use them, and nothing in it that could be run.
 
 Its metadata hold the configuration of the network, which includes the input normalisation, a summary of the training,
-the licence, and a sha256 of all this and of every tensor.  Kernels can be stored in half precision, or with 8 bits: as
-integers from -127 to 127 and a scale for each output channel, see `_whole`.  Loaded, they are float32 again.
+the licence, and a sha256 of all this and of every tensor.  Kernels can be stored in fewer bits, see `storage`; loaded,
+they are float32 again.
 """
 
 import hashlib
@@ -10,32 +10,25 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int8
-from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.digests import digest
 from btbnet_jax.network import BTBNet
+from btbnet_jax.storage import STORAGES, Storage, Tensors, restored, stored, stored_shapes
 from btbnet_jax.writing import write_whole
 
-Storage = Literal["float32", "float16", "bfloat16", "int8"]
-Tensors = dict[str, ndarray]
-
-STORAGES: tuple[Storage, ...] = ("float32", "float16", "bfloat16", "int8")
 VARIABLE = "BTBNET_WEIGHTS"
 """Environment variable that names a weights file."""
 
 _FORMAT, _VERSION = "btbnet_jax weights", "1"
-_SCALE = "/scale"  # after the name of a kernel of 8 bits
 _MOST_STREAMS = 64  # that a file may ask to be made
-_HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(jnp.bfloat16)}
 
 
 class WeightsError(ValueError):
@@ -86,7 +79,7 @@ def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> No
     """
     check_new(path, overwrite=overwrite)
     arrays = {name: np.asarray(leaf, np.float32) for name, leaf in flat(weights.params).items()}
-    tensors = _all_stored(arrays, weights.storage)
+    tensors = stored(arrays, weights.storage)
     if wrong := _not_finite(arrays) or _not_finite(tensors):
         raise ValueError(f"{wrong} has numbers that are not finite as {weights.storage}: {path} is not written")
     metadata = {
@@ -97,9 +90,13 @@ def save_weights(path: Path, weights: Weights, *, overwrite: bool = False) -> No
         "summary": json.dumps(weights.summary),
         "licence": weights.licence,
     }
-    metadata["sha256"] = _sha256(tensors, metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save(tensors, metadata))
+    _write(path, tensors, metadata)
+
+
+def state_licence(path: Path, licence: str) -> None:
+    """Writes another licence into a weights file, and leaves every tensor as it is stored; errors as of `_read`."""
+    tensors, metadata = _read(path)
+    _write(path, tensors, metadata | {"licence": licence})
 
 
 def check_new(path: Path, *, overwrite: bool = False) -> None:
@@ -128,7 +125,7 @@ def load_weights(path: Path) -> Weights:
     if problems := _differing(shapes, tensors, described.storage):
         listed = "\n  ".join(problems)
         raise WeightsError(f"{path} has not the parameters of the network that it describes:\n  {listed}")
-    arrays = {name: _restored(name, tensors) for name in flat(shapes)}
+    arrays = {name: restored(name, tensors) for name in flat(shapes)}
     if wrong := _not_finite(arrays):
         raise WeightsError(f"{path} has numbers that are not finite in {wrong}")
     return described._replace(params=nested(arrays))
@@ -208,6 +205,11 @@ def nested(named: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def _write(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save(tensors, {**metadata, "sha256": _sha256(tensors, metadata)}))
+
+
 def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
     """The tensors and the metadata of a file that says it is one of ours."""
     with path.open("rb") as file:
@@ -245,50 +247,13 @@ def _described(metadata: Mapping[str, str]) -> Weights:
     return Weights({}, NetworkConfig.from_json(config), summary, metadata["licence"], storage)
 
 
-def _all_stored(arrays: Tensors, storage: Storage) -> Tensors:
-    tensors: Tensors = {}
-    with np.errstate(over="ignore", invalid="ignore"):  # whoever saves looks for what is not finite
-        for name, array in arrays.items():
-            tensors |= _stored(name, array, storage)
-    return tensors
-
-
-def _stored(name: str, array: Float32[ndarray, "..."], storage: Storage) -> Tensors:
-    """A parameter as it is stored; biases stay float32, they are few."""
-    if storage == "float32" or array.ndim == 1:
-        return {name: array}
-    if storage in _HALVES:
-        return {name: array.astype(_HALVES[storage])}
-    scale = np.abs(array).max(axis=(0, 1, 2)) / np.float32(127)
-    scale = np.where(scale > 0, scale, np.float32(1))  # also where it is too small for float32
-    return {name: _whole(array / scale), name + _SCALE: scale}
-
-
-def _whole(kernel: Float32[ndarray, "h w in out"]) -> Int8[ndarray, "h w in out"]:
-    """Whole numbers, each one below or above, whose sum over the positions h, w is the nearest.
-
-    Where a feature is smooth its neighbours are nearly one value, and errors of a kernel that is rounded number by
-    number would add up to more.
-    """
-    positions = kernel.reshape(-1, *kernel.shape[2:])
-    below = np.floor(positions)
-    above = np.rint(positions.sum(axis=0)) - below.sum(axis=0)  # so many, those that are nearest to it
-    rank = np.argsort(np.argsort(below - positions, axis=0, kind="stable"), axis=0)
-    return np.clip(below + (rank < above), -127, 127).reshape(kernel.shape).astype(np.int8)
-
-
-def _restored(name: str, tensors: Tensors) -> Float32[ndarray, "..."]:
-    array = tensors[name].astype(np.float32)
-    return array * tensors[name + _SCALE] if name + _SCALE in tensors else array
-
-
 def _differing(shapes: Any, tensors: Tensors, storage: Storage) -> list[str]:
     """What is not as the parameters of these shapes are stored, a line each."""
-    wanted = _all_stored({name: np.zeros(leaf.shape, np.float32) for name, leaf in flat(shapes).items()}, storage)
+    wanted = stored_shapes(flat(shapes), storage)
     return differing_shapes(wanted, tensors) or [
-        f"{name}: {tensors[name].dtype}, wanted {array.dtype}"
-        for name, array in wanted.items()
-        if tensors[name].dtype != array.dtype
+        f"{name}: {tensors[name].dtype}, wanted {leaf.dtype}"
+        for name, leaf in wanted.items()
+        if tensors[name].dtype != leaf.dtype
     ]
 
 

@@ -18,9 +18,10 @@ def compared(*options: str) -> dict[str, list[str]]:
 
 def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
     saved = tmp_path / "table.md"
-    rows = compared("--side=JAX, direct", "--side=JAX, Winograd", f"--save={saved}")
+    rows = compared("--side=JAX, direct", "--side=JAX, quick", f"--save={saved}")
     assert [float(cells[1]) > 0 for cells in rows.values()] == [True, True]
-    assert [float(cells[-1]) for cells in rows.values()] == [0, 0]  # so narrow a network has one way only
+    assert float(rows["JAX, direct"][-1]) == 0
+    assert 0 < float(rows["JAX, quick"][-1]) < 1e-5
     assert "| JAX, direct |" in saved.read_text()
 
 

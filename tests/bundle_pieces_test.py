@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,8 @@ from btbnet_jax.bundle import BundleError, hand_out, join, limits
 from btbnet_jax.bundle.pieces import INDEX, cut
 from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.initial import initial_params
-from btbnet_jax.weights import flat, load_weights
+from btbnet_jax.storage import Storage
+from btbnet_jax.weights import WeightsError, flat, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,7 @@ def test_a_damaged_piece_and_a_missing_one_are_named_and_nothing_is_written(hand
         (None, r"there is no .*pieces\.json"),
         ("{", "cannot be read"),
         ("[]", "cannot be read"),
+        ('{"pieces": ["a"], "sha256": ""}', "cannot be read"),
         ('{"pieces": {"../a": ""}, "sha256": ""}', "names files of other folders"),
     ],
 )
@@ -98,6 +101,28 @@ def test_pieces_in_another_order_are_found(handed_out: Path, tmp_path: Path):
     (handed_out / INDEX).write_text(json.dumps(index))
     with pytest.raises(BundleError, match="not in the order"):
         join(handed_out, tmp_path / "joined.safetensors")
+
+
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_a_licence_is_written_into_the_file_and_changes_no_parameter(
+    run: Path, small_pieces: None, tmp_path: Path, storage: Storage
+):
+    hand_out(run, tmp_path / "out", storage=storage)
+    plain = join(tmp_path / "out", tmp_path / "plain.safetensors")
+    joined = join(tmp_path / "out", tmp_path / "joined.safetensors", licence="CC0-1.0")
+    written = load_weights(tmp_path / "joined.safetensors")
+    assert (plain.licence, joined.licence, written.licence) == ("", "CC0-1.0", "CC0-1.0")
+    assert plain.digest == joined.digest == written.digest
+
+
+def test_pieces_of_another_file_take_no_files_place(tmp_path: Path, small_pieces: None):
+    (tmp_path / "a").write_bytes(b"no weights")
+    digest = hashlib.sha256(b"no weights").hexdigest()
+    (tmp_path / INDEX).write_text(json.dumps({"pieces": {"a": digest}, "sha256": digest}))
+    (tmp_path / "joined.safetensors").write_text("mine")
+    with pytest.raises(WeightsError, match="is no safetensors file"):
+        join(tmp_path, tmp_path / "joined.safetensors", overwrite=True)
+    assert (tmp_path / "joined.safetensors").read_text() == "mine"
 
 
 def test_a_file_that_is_there_is_not_replaced_unasked(handed_out: Path, tmp_path: Path):

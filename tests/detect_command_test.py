@@ -5,7 +5,9 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -114,6 +116,38 @@ def test_a_second_run_does_only_what_is_missing(detect, tmp_path: Path):
     assert changed == ["b_focus.png"]
 
 
+def test_results_are_not_taken_for_photographs_the_next_time(detect, tmp_path: Path):
+    for _ in range(2):
+        status, _, errors = detect(".", "--output", "album/results")
+        assert (status, "3 of 3 pictures done" in errors) == (0, True), errors
+    assert results(tmp_path / "album" / "results") == [
+        "a_focus.png",
+        "album/b_focus.png",
+        "album/deep/c_focus.png",
+        "report.csv",
+    ]
+
+
+def test_what_is_written_is_in_the_report_before_the_next_is_computed(
+    detect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    compute, reported = Detector.detect, []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        for _ in range(200):
+            reported.append(len(rows(tmp_path / "focus")))
+            if reported[-1] == len(seen):
+                break
+            time.sleep(0.05)
+        seen.append(1)
+        return compute(*arguments, **options)
+
+    seen: list[int] = []
+    monkeypatch.setattr(Detector, "detect", watched)
+    assert detect("album", "--batch", "1")[0] == 0
+    assert (reported[-1], len(seen)) == (1, 2)
+
+
 def test_nothing_is_overwritten_unasked(detect, tmp_path: Path):
     (tmp_path / "focus").mkdir()
     (tmp_path / "focus" / "a_focus.png").write_text("mine")
@@ -174,7 +208,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(detect, tmp_path: Path
 
 
 def test_an_interrupted_command_ends_without_a_traceback(detect, monkeypatch: pytest.MonkeyPatch):
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("btbnet_jax.cli.detect.find_pictures", interrupt)
@@ -243,6 +277,10 @@ def test_a_folder_that_contains_itself_ends(detect, tmp_path: Path):
         (["a.png", "--threshold", "2"], "--threshold is from 0 to 1, not 2.0"),
         (["a.png", "--max-size", "-1"], "--max-size is 0 or more, not -1"),
         (["a.png", "--report", "r.txt"], "--report ends in .csv or .json, not '.txt'"),
+        (["-", "--all-maps"], "--all-maps has no effect with -"),
+        (["-", "--output", "maps"], "--output has no effect with -"),
+        (["a.png", "--kind", "none", "--all-maps"], "--all-maps has no effect with --kind none"),
+        (["album", "--output", "album/../album"], "album is searched for photographs, and what is written there would"),
         (["a.png", "--tile", "8"], "a tile 16 pixels a side or more"),
         (["a.png", "--weights", "absent"], "no weights absent found"),
     ],

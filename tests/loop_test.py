@@ -19,7 +19,7 @@ from small_runs import CONFIG
 
 from btbnet_jax import loop
 from btbnet_jax.checkpoints import Checkpoints, find, read
-from btbnet_jax.config import Normalisation, TrainConfig
+from btbnet_jax.config import DataConfig, Normalisation, TrainConfig
 from btbnet_jax.digests import digest
 from btbnet_jax.images import image_size
 from btbnet_jax.journal import Journal
@@ -240,9 +240,26 @@ def test_other_images_than_a_run_was_trained_on_are_refused(whole: Path, run, mo
         run(whole)
 
 
-def test_the_number_of_threads_contradicts_nothing(whole: Path, run):
-    data = dataclasses.replace(CONFIG.data, threads=7)
-    assert int(run(whole, dataclasses.replace(CONFIG, data=data)).step) == 6
+def test_another_number_of_threads_is_taken_and_contradicts_nothing(
+    whole: Path, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    taken, read = [], loop.train_batches
+
+    def watched(examples: Any, config: DataConfig, **options: Any) -> Any:
+        taken.append(config.threads)
+        return read(examples, config, **options)
+
+    monkeypatch.setattr(loop, "train_batches", watched)
+    one, more = (
+        dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, threads=threads)) for threads in (1, 3)
+    )
+    with monkeypatch.context() as patch:
+        after_row(patch, 3, fail)
+        with pytest.raises(RuntimeError, match="a failure"):
+            run(tmp_path, one)
+    run(tmp_path, more)
+    assert taken == [1, 3]
+    assert_same_end(tmp_path, whole)
 
 
 def test_the_normalisation_that_came_with_the_weights_contradicts_nothing(

@@ -280,6 +280,23 @@ def test_the_decay_of_muon_reaches_kernels_only():
     np.testing.assert_array_equal(found["bias"], values["bias"])
 
 
+def test_kernels_turn_and_keep_the_norm_of_each_output_where_that_is_asked_for():
+    kernel = jax.random.normal(jax.random.key(0), (3, 3, 2, 4)).at[..., 3].set(0)
+    values = {"kernel": kernel, "map": kernel[..., :1], "bias": jnp.ones(4)}
+    gradients = [jax.tree.map(lambda value: jnp.sign(value) + value**3 + 0.1, values)] * 3
+    kept, free = (
+        updated(values, gradients, kind="muon", learning_rate=0.1, weight_decay=0.0, keep_norms=keep_norms)
+        for keep_norms in (True, False)
+    )
+    norms = [np.linalg.norm(np.reshape(one["kernel"], (18, 4)), axis=0) for one in (values, kept, free)]
+    np.testing.assert_allclose(norms[1][:3], norms[0][:3], rtol=1e-5)
+    assert np.abs(norms[2] - norms[0]).min() > 0.05
+    assert norms[1][3] > 0.05  # what has no norm yet gets one
+    assert np.abs(kept["kernel"] - values["kernel"]).max() > 0.1
+    for name in ("map", "bias"):
+        np.testing.assert_array_equal(kept[name], free[name])
+
+
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
 def test_the_trunks_own_rate_scales_all_of_their_update_and_nothing_else(kind: str):
     values, gradient = parameters(), jax.tree.map(jnp.ones_like, parameters())

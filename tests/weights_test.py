@@ -16,9 +16,9 @@ from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.digests import digest
 from btbnet_jax.initial import initial_params, load_trained, weights_of
 from btbnet_jax.network import init_params
+from btbnet_jax.storage import Storage
 from btbnet_jax.weights import (
     VARIABLE,
-    Storage,
     Weights,
     WeightsError,
     find_weights,

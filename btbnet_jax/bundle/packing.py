@@ -64,6 +64,10 @@ def pack(
         "incoming weights": {"weights/start.safetensors": _checked_weights(weights)} if weights else {},
     }
     rest = len(_zipped(members))
+    most_of = {"data in all": limits.MOST_DATA, "bundle": limits.MOST_BUNDLE}
+    text = limits.table(_weighed(members) | {"bundle": rest}, most_of)
+    advice = f"leave out wheels or a stage, or store weights in fewer bits\n{text}"
+    limits.check("the bundle without photographs", rest, limits.MOST_BUNDLE - _NAMES, advice)
     data = {stage: _data_of(file) for stage, file in flags.items()}
     most = min(limits.MOST_DATA, limits.MOST_BUNDLE - rest - _NAMES)
     packed = photographs(data_dir, data, most)
@@ -77,15 +81,16 @@ def pack(
     manifest = {"stages": {stage: RECIPE[stage] for stage in stages}, "quality": packed.quality, "sets": packed.sets}
     members["manifest"] = {"manifest.json": json.dumps(manifest, indent=1).encode()}
     archive = _zipped(members)
-    weighed = {kind: sum(map(len, files.values())) for kind, files in members.items() if files}
-    weighed |= {"data in all": sum(map(len, packed.files.values())), "bundle": len(archive)}
-    most_of = {"data in all": limits.MOST_DATA, "bundle": limits.MOST_BUNDLE}
-    text = limits.table(weighed, most_of)
-    for name, most in most_of.items():
-        limits.check(name, weighed[name], most, f"leave out wheels or a stage, or store weights in fewer bits\n{text}")
+    data_in_all = sum(map(len, packed.files.values()))
+    text = limits.table(_weighed(members) | {"data in all": data_in_all, "bundle": len(archive)}, most_of)
+    limits.check("the bundle", len(archive), limits.MOST_BUNDLE, f"leave out wheels or a stage\n{text}")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, archive)
     return f"{text}\nJPEG quality {packed.quality}; {path}"
+
+
+def _weighed(members: Mapping[str, Mapping[str, bytes]]) -> dict[str, int]:
+    return {kind: sum(map(len, files.values())) for kind, files in members.items() if files}
 
 
 def _code(project: Path, flags: Iterable[Path]) -> dict[str, bytes]:

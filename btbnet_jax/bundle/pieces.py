@@ -9,7 +9,8 @@ from typing import Any
 from btbnet_jax.bundle import limits
 from btbnet_jax.bundle.limits import BundleError
 from btbnet_jax.initial import weights_of
-from btbnet_jax.weights import Storage, Weights, check_new, load_weights, save_weights
+from btbnet_jax.storage import Storage
+from btbnet_jax.weights import Weights, check_new, load_weights, save_weights, state_licence
 from btbnet_jax.writing import write_whole
 
 INDEX = "pieces.json"
@@ -104,12 +105,14 @@ def join(folder: Path, path: Path, *, licence: str = "", overwrite: bool = False
     whole = b"".join(pieces)
     if hashlib.sha256(whole).hexdigest() != index["sha256"]:
         raise BundleError(f"the pieces in {folder} are whole, but not in the order of {INDEX}: copy it again")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, whole)
-    weights = load_weights(path)
-    if licence:
-        weights = weights._replace(licence=licence)
-        save_weights(path, weights, overwrite=True)
+    with tempfile.TemporaryDirectory() as workspace:
+        file = Path(workspace, "whole.safetensors")
+        file.write_bytes(whole)
+        if licence:
+            state_licence(file, licence)
+        weights = load_weights(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, file.read_bytes())
     return weights
 
 
@@ -118,8 +121,8 @@ def _index(path: Path) -> dict[str, Any]:
         raise BundleError(f"there is no {path}, which says what the pieces are: name the folder that was handed out")
     try:
         index = json.loads(path.read_text("utf-8"))
-        if all(Path(name).name == name for name in index["pieces"]) and isinstance(index["sha256"], str):
+        if all(Path(name).name == name for name, _ in index["pieces"].items()) and isinstance(index["sha256"], str):
             return index
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{path} cannot be read ({error!r}): copy it again") from error
     raise BundleError(f"{path} names files of other folders: it was not written by this project")

@@ -204,7 +204,7 @@ class Runner:
     def _succeed(self, *arguments: str, **options: Any) -> None:
         """Runs a Python command that has to succeed."""
         if status := self._call(*arguments, **options):
-            if self._stopped:
+            if self._stopped and options.get("heeds_signals", True):
                 raise RunnerStoppedError(f"stopped by a signal: {shlex.join(arguments)}; the same command goes on")
             raise RunnerError(f"failed with status {status}, see above: {shlex.join(arguments)}")
 

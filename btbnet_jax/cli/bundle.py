@@ -6,7 +6,7 @@ from typing import Any
 
 from btbnet_jax.bundle import dry_run, hand_out, join, pack
 from btbnet_jax.bundle.packing import RECIPE
-from btbnet_jax.weights import STORAGES
+from btbnet_jax.storage import STORAGES
 
 _DESCRIPTION = """\
 Packs the recipe of btbnet-3s, the paper's network with shared streams, into one file that trains it elsewhere: on a

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -49,6 +49,8 @@ examples:
   btbnet detect large.jpg --max-size 0             at the photograph's own resolution, in tiles
 """
 
+_OUTPUT = Path("focus")
+
 
 def add_command(commands: Any) -> None:
     """Adds ``detect`` to the subcommands of an argument parser."""
@@ -57,7 +59,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("inputs", nargs="*", help="files, folders, patterns, or - for standard input")
     parser.add_argument("--list", type=Path, help="file with one path a line; - for standard input")
     parser.add_argument("--weights", help="weights file or name of a network (default: the first that is found)")
-    parser.add_argument("--output", type=Path, default=Path("focus"), help="folder for the results (default: focus)")
+    parser.add_argument("--output", type=Path, default=_OUTPUT, help=f"folder for the results (default: {_OUTPUT})")
     kinds = "; ".join(f"{name}: {one.text}" for name, one in KINDS.items())
     parser.add_argument("--kind", choices=[*KINDS, "none"], default="map", help=f"what to write: {kinds}; none")
     parser.add_argument("--all-maps", action="store_true", help="also a labelled panel of all maps on the way")
@@ -93,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     keep_compiled_programs(cache_folder() / "compiled")
     if options.inputs == ["-"]:
         return _pipe(options)
-    pictures, problems, notes = find_pictures([*options.inputs, *_listed(options.list)])
+    pictures, problems, notes = find_pictures([*options.inputs, *_listed(options.list)], results=options.output)
     if pictures:
         also = output_folder(options.report.parent) if options.report else contextlib.nullcontext()
         with output_folder(options.output), also:
@@ -126,8 +128,16 @@ def _check(options: argparse.Namespace) -> None:
     """Raises ValueError for options that cannot be, before anything is read."""
     if not options.inputs and not options.list:
         raise ValueError("give photographs: files, folders, patterns, or - for standard input")
-    if "-" in options.inputs and (len(options.inputs) > 1 or options.list):
+    if "-" in options.inputs and len(options.inputs) > 1:
         raise ValueError("- stands for one picture from standard input, alone")
+    no_effect = {
+        "with -": ("list", "output", "all_maps", "report", "select", "overwrite") if options.inputs == ["-"] else (),
+        "with --kind none": ("all_maps",) if options.kind == "none" else (),
+    }
+    for where, idle in no_effect.items():
+        for name in idle:
+            if getattr(options, name) not in (None, False, _OUTPUT):
+                raise ValueError(f"--{name.replace('_', '-')} has no effect {where}: leave it out")
     if not 0 <= options.threshold <= 1:
         raise ValueError(f"--threshold is from 0 to 1, not {options.threshold}")
     if options.max_size is not None and options.max_size < 0:
@@ -187,7 +197,7 @@ def _work(
         return read_photograph(item[0].path, max_pixels=options.max_pixels)
 
     problems: list[str] = []
-    pictures, written = ahead(read, work), list[_Written]()
+    pictures, written = ahead(read, work), list[Future[str]]()
     with ThreadPoolExecutor(2) as writers, Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("photographs", total=len(work))
         try:
@@ -195,82 +205,80 @@ def _work(
                 good = []
                 for (picture, result), future in some:
                     if error := future.exception():
-                        problems.append(_said(picture, error))
-                        table.add(str(picture.path), error=problems[-1])
+                        problems.append(_noted(picture, error, table))
                     else:
                         good.append((picture, result, future.result()))
                 detections = detector.detect([photograph for *_, photograph in good], all_maps=options.all_maps)
-                problems += _noted(written, table, options)  # those before, written while these were computed
+                problems += _problems_of(written)  # of those before, written while these were computed
                 written = [
-                    _Written(picture, result, photograph, detection, future)
-                    for (picture, result, photograph), detection in zip(good, detections, strict=True)
-                    for future in [writers.submit(_write, detector, result, photograph, detection, options)]
+                    writers.submit(_finished, *item, detection, detector.map_names(), table, options)
+                    for item, detection in zip(good, detections, strict=True)
                 ]
                 progress.advance(task, len(some))
         finally:
-            problems += _noted(written, table, options)
+            problems += _problems_of(written)
     return problems
 
 
-def _said(picture: Found, error: BaseException) -> str:
-    """What is wrong with a picture in one line; what is no fault of the picture is raised."""
+def _problems_of(written: list[Future[str]]) -> list[str]:
+    return [problem for future in written if (problem := future.result())]
+
+
+def _finished(
+    picture: Found,
+    result: Path | None,
+    photograph: Photograph,
+    detection: Detection,
+    map_names: list[str],
+    table: Report,
+    options: argparse.Namespace,
+) -> str:
+    """Writes a result, and adds its picture to the report at once; returns what went wrong, or nothing."""
+    try:
+        if result is not None:
+            _write(result, photograph, detection, map_names, options)
+    except OSError as error:
+        return _noted(picture, error, table)
+    height, width = photograph.image.shape[:2]
+    box = detection.sharpest_box(options.threshold)
+    table.add(
+        str(picture.path),
+        result=result or "",
+        height=height,
+        width=width,
+        focus=f"{detection.fraction_in_focus(options.threshold):.4f}",
+        notes="; ".join(photograph.notes),
+        **({} if box is None else box._asdict()),
+    )
+    return ""
+
+
+def _noted(picture: Found, error: BaseException, table: Report) -> str:
+    """Adds to the report what is wrong with a picture, and returns it; what is no fault of the picture is raised."""
     if not isinstance(error, ImageError | OSError):
         raise error
     text = str(error) or type(error).__name__
-    return text if str(picture.path) in text else f"{picture.path}: {text}"
+    problem = text if str(picture.path) in text else f"{picture.path}: {text}"
+    table.add(str(picture.path), error=problem)
+    return problem
 
 
 def _write(
-    detector: Detector, result: Path | None, photograph: Photograph, detection: Detection, options: argparse.Namespace
+    result: Path, photograph: Photograph, detection: Detection, map_names: list[str], options: argparse.Namespace
 ) -> None:
-    if result is None:
-        return
     result.parent.mkdir(parents=True, exist_ok=True)
     if options.all_maps:
         from btbnet_jax import plots  # Matplotlib takes half a second to import
 
         maps = [quantise(as_asked(one, options)) for one in detection.maps.values()]
         name = result.name.removesuffix(KINDS[options.kind].ending)
-        titles = ["photograph", *detector.map_names()]
         plots.panel(
             result.with_name(f"{name}_maps.png"),
             [[photograph.image, *maps]],
-            column_titles=titles,
+            column_titles=["photograph", *map_names],
             row_titles=[name],
         )
     write_whole(result, KINDS[options.kind].draw(photograph, detection, options))  # last: what is there is done
-
-
-class _Written(NamedTuple):
-    """A picture whose result has been written, or will be when `future` is done."""
-
-    picture: Found
-    result: Path | None
-    photograph: Photograph
-    detection: Detection
-    future: Future[None]
-
-
-def _noted(written: list[_Written], table: Report, options: argparse.Namespace) -> list[str]:
-    """Waits for results, and adds their pictures to the report; returns what went wrong."""
-    problems = []
-    for picture, result, photograph, detection, future in written:
-        if error := future.exception():
-            problems.append(_said(picture, error))
-            table.add(str(picture.path), error=problems[-1])
-            continue
-        height, width = photograph.image.shape[:2]
-        box = detection.sharpest_box(options.threshold)
-        table.add(
-            str(picture.path),
-            result=result or "",
-            height=height,
-            width=width,
-            focus=f"{detection.fraction_in_focus(options.threshold):.4f}",
-            notes="; ".join(photograph.notes),
-            **({} if box is None else box._asdict()),
-        )
-    return problems
 
 
 def _finish(pictures: list[Found], table: Report, options: argparse.Namespace, *, before: int) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from btbnet_jax.detect import Detector
 from btbnet_jax.initial import weights_of
 from btbnet_jax.sources import generated, simulated
-from btbnet_jax.weights import STORAGES, Weights, check_new, find_weights, load_weights, save_weights
+from btbnet_jax.storage import STORAGES
+from btbnet_jax.weights import Weights, check_new, find_weights, load_weights, save_weights
 from btbnet_jax.writing import output_folder
 
 _DESCRIPTION = """\

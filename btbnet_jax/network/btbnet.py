@@ -18,6 +18,8 @@ from btbnet_jax.network.stream import Stream
 from btbnet_jax.resize import resize, scaled_size, valid_pixels
 from btbnet_jax.types import Images, Maps, Sizes, Valid
 
+_FIRST_MAPS = 0.01  # times He's values, in the last layers of a stream
+
 
 class Outputs(NamedTuple):
     """Logits at the resolution of the image; their sigmoid is the map, 1 = in focus.
@@ -173,6 +175,10 @@ def init_params(key: Array, config: NetworkConfig) -> dict[str, Any]:
     kernels are cut from one draw of random numbers, because XLA takes a second or so to compile the generator of
     each, which makes a minute for three streams.
 
+    Assumption: the last layers of a stream begin at a hundredth of He's values, so that its map is 1/2 everywhere.
+    What the deep layers make of an image at first is noise to the map, and learning would begin by silencing it: the
+    ReLUs of a whole layer then died, and all above them was lost.
+
     Args:
       key: of the random numbers.
       config: settings of the network.
@@ -190,6 +196,9 @@ def init_params(key: Array, config: NetworkConfig) -> dict[str, Any]:
         ]
 
     params = jax.tree.unflatten(tree, cut(jax.random.normal(key, (ends[-1],))))
+    for name in {stream_name(config, number) for number in range(len(config.scales))}:
+        for last in ("down1", "side1"):
+            params[name][last]["kernel"] *= _FIRST_MAPS
     if config.use_fnet:
         params["fnet"] = passing_on(params["fnet"], len(config.scales))
     if config.use_rrnet:
