@@ -114,8 +114,9 @@ def init_state(config: TrainConfig, params: Params | None = None) -> TrainState:
 def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns the compiled step: one update of the state, which is given away, and the step's metrics.
 
-    The metrics are the loss, its terms, the norm of the gradient and the learning rate, all from before the
-    update.
+    The metrics are the loss, its terms, the norm of the gradient, the number of silent layers and the learning rate,
+    all from before the update.  A layer is silent where its kernel has no gradient at all: nothing of it reaches a map,
+    because a ReLU above it, or its own, is closed everywhere.
     """
     network = BTBNet(config.network, fastest_convolution(config.network))
     optimiser = make_optimiser(config.optimiser, config.steps)
@@ -139,10 +140,15 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
             decay = jnp.minimum(config.optimiser.ema, (1 + state.step) / (10 + state.step))
             average = optax.incremental_update(params, state.average, 1 - decay)
         metrics = {"loss": value, "learning_rate": rate(state.step), "gradient_norm": optax.tree.norm(gradient)}
-        metrics |= {f"loss/{name}": term for name, term in terms.items()}
+        metrics |= {f"loss/{name}": term for name, term in terms.items()} | {"silent_layers": _silent_layers(gradient)}
         return TrainState(state.step + 1, params, optimiser_state, average), metrics
 
     return jax.jit(step, donate_argnames="state", compiler_options=compiler_options() or None)
+
+
+def _silent_layers(gradient: Params) -> Array:
+    kernels = [leaf for leaf in jax.tree.leaves(gradient) if leaf.ndim == 4]
+    return jnp.sum(jnp.stack([jnp.all(leaf == 0) for leaf in kernels]))
 
 
 def _accumulated(gradient_of: Callable[..., Any], num: int) -> Callable[[Params, Batch], Any]:

@@ -112,12 +112,13 @@ def flip_a_byte(folder: Path) -> None:
 
 def fake_steps(monkeypatch: pytest.MonkeyPatch, **figures: list[float]) -> None:
     """Replaces training by steps that change nothing and have these figures."""
+    silent = {} if "silent_layers" in figures else {"silent_layers": [0] * 6}
 
     def make_step(_: TrainConfig):
         def step(state: TrainState, _: Any) -> tuple[TrainState, Metrics]:
             number = int(state.step)
             return state.replace(step=state.step + 1), {
-                name: jnp.asarray(values[number]) for name, values in figures.items()
+                name: jnp.asarray(values[number]) for name, values in (figures | silent).items()
             }
 
         return step
@@ -134,6 +135,7 @@ def test_a_run_leaves_its_configuration_figures_pictures_and_checkpoints(whole: 
         "loss/final",
         "learning_rate",
         "gradient_norm",
+        "silent_layers",
         "images_per_second",
         "share_waiting_for_data",
     } < set(script_calls.table(whole / "training.csv")[0])
@@ -326,6 +328,17 @@ def test_figures_between_rows_are_averaged(run, tmp_path: Path, monkeypatch: pyt
     run(tmp_path, UNVALIDATED, schedule=Schedule(log_every=3, evaluate_every=100, save_every=100))
     assert [float(row["loss"]) for row in script_calls.table(tmp_path / "training.csv")] == [3.0, 5.0]
     assert [one and float(one["loss"]) for one in waited_for] == [None, 1, 2, 6, 3, 4]  # one step is ahead of devices
+
+
+def test_layers_that_stay_silent_are_counted_aloud(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    fake_steps(monkeypatch, loss=[0.5] * 6, gradient_norm=[1.0] * 6, silent_layers=[0, 9, 9, 7, 8, 9])
+    run(tmp_path, UNVALIDATED, schedule=Schedule(log_every=3, evaluate_every=100, save_every=100))
+    rows = script_calls.table(tmp_path / "training.csv")
+    assert [float(row["silent_layers"]) for row in rows] == [6, 8]
+    said = capsys.readouterr().out
+    assert ("7 layers have had no gradient" in said, said.count("no gradient")) == (True, 1)
 
 
 def test_devices_that_cannot_share_a_batch_are_refused(run, tmp_path: Path):
