@@ -125,14 +125,7 @@ def evaluate(output: Path) -> None:
             for label, digest in digests.items()
         ]
         results.log_test(Path(TEST_LOG.value), looks)
-    details = {
-        **what,
-        "images_sha256": examples.digest(),
-        "params_sha256": digests,
-        "steps": {label: trained.step for label, trained in runs.items()},
-        "configs": {label: trained.config.to_json() for label, trained in runs.items()},
-        "flags": {flag.name: flag.value for flag in _FLAGS},
-    }
+    details = what | {"images_sha256": examples.digest(), "params_sha256": digests} | _settings(runs)
     title = f"{name}, {split}, {len(examples)} images at {f'{size} × {size}' if size else 'their own sizes'}"
     measures = difficulty(examples, **reading) if examples.has_images else None
     subject = next(iter(methods))
@@ -146,6 +139,15 @@ def evaluate(output: Path) -> None:
     print(f"all protocols, intervals, curves and pictures: {output}")
     if BEAT.value and (better := results.beaten(rows, list(methods))):
         raise RuntimeError(f"the adaptive F of {' or '.join(methods)} does not beat that of {', '.join(better)}")
+
+
+def _settings(runs: dict[str, Trained]) -> dict[str, Any]:
+    """All that the scores of this call depend on, beside the images and the parameters."""
+    return {
+        "steps": {label: trained.step for label, trained in runs.items()},
+        "configs": {label: trained.config.to_json() for label, trained in runs.items()},
+        "flags": {flag.name: flag.value for flag in _FLAGS},
+    }
 
 
 def _refuse_idle_flags() -> None:

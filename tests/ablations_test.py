@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import CONFIG
 
 from btbnet_jax import ablations
 from btbnet_jax.ablations import ROWS, TABLES, configured, run_ablations, table_of
@@ -17,6 +16,7 @@ from btbnet_jax.evaluation import count_levels, network_method
 from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule
 from btbnet_jax.metrics import mae
+from tests.small_runs import CONFIG
 
 ROW = "3S without RRNet"
 ONE_STREAM = dataclasses.replace(CONFIG, steps=2)

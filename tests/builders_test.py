@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from raw_sets import mask, noise, write_numbered, write_shi, zipped
 
 from btbnet_jax.builders import (
     BuildError,
@@ -27,6 +26,7 @@ from btbnet_jax.images import encode_png, read_image, read_mask, write_png
 from btbnet_jax.sources import generated, shi
 from btbnet_jax.sources.layered import INGREDIENTS
 from btbnet_jax.sources.simulated import blurred_versions, source_name, version_name
+from tests.raw_sets import mask, noise, write_numbered, write_shi, zipped
 
 
 def jpeg(array: np.ndarray, **options) -> bytes:

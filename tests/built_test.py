@@ -3,9 +3,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from raw_sets import write_numbered
 
 from btbnet_jax.builders import BuildError, DutBuilder, build, check_built, open_source
+from tests.raw_sets import write_numbered
 
 
 @pytest.fixture(scope="module")

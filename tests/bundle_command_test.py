@@ -6,13 +6,13 @@ from typing import Any
 
 import jax
 import pytest
-from small_bundles import build_sets, small_project
-from small_runs import CONFIG
 
 from btbnet_jax import cli
 from btbnet_jax.bundle import hand_out
 from btbnet_jax.initial import initial_params
 from btbnet_jax.weights import Weights, load_weights, save_weights
+from tests.small_bundles import build_sets, small_project
+from tests.small_runs import CONFIG
 
 dry_run: Any = importlib.import_module("btbnet_jax.bundle.dry_run")  # not the function of that name
 

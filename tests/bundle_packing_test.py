@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from script_calls import ROOT
-from small_bundles import SIZE, build_sets, small_project
-from small_sets import build_pairs, half_in_focus
 
 from btbnet_jax.builders import PairsBuilder, PairsConfig, SimulatedBuilder, build
 from btbnet_jax.bundle import BundleError, limits, pack
@@ -22,6 +19,9 @@ from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.images import read_image, resize_image
 from btbnet_jax.sources import shi
 from btbnet_jax.sources.layered import VERSIONS, version_name
+from tests.script_calls import ROOT
+from tests.small_bundles import SIZE, build_sets, small_project
+from tests.small_sets import build_pairs, half_in_focus
 
 Packed = tuple[Path, str]
 Places = dict[str, Any]  # the arguments `project` and `data_dir` of `pack`

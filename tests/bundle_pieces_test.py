@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_runs import CONFIG
 
 from btbnet_jax.bundle import BundleError, hand_out, join, limits
 from btbnet_jax.bundle.pieces import INDEX, cut
@@ -14,6 +13,7 @@ from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.initial import initial_params
 from btbnet_jax.storage import Storage
 from btbnet_jax.weights import WeightsError, flat, load_weights
+from tests.small_runs import CONFIG
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from small_bundles import SMALL, build_sets, small_project
-from small_runs import CONFIG
 
 from btbnet_jax.bundle import join, pack
 from btbnet_jax.bundle.pieces import INDEX
 from btbnet_jax.initial import initial_params
 from btbnet_jax.weights import Weights, save_weights
+from tests.small_bundles import SMALL, build_sets, small_project
+from tests.small_runs import CONFIG
 
 
 def test_a_bundle_trains_from_incoming_weights_and_hands_out_parameters_that_can_be_joined(tmp_path: Path):

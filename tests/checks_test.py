@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_sets import mask, noise
 
 from btbnet_jax.images import write_png
 from btbnet_jax.sources.checks import Pair, SourceError, check_pairs, listed
+from tests.raw_sets import mask, noise
 
 
 def written(folder: Path, masks: list[np.ndarray], *, focus_is_white: bool = True) -> list[Pair]:

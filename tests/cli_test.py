@@ -3,12 +3,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from raw_sets import mask, noise, write_numbered
 
 from btbnet_jax.builders import open_source
 from btbnet_jax.cli import main
 from btbnet_jax.images import write_png
 from btbnet_jax.sources import generated
+from tests.raw_sets import mask, noise, write_numbered
 
 
 def test_a_set_is_built_and_its_numbers_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

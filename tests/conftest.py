@@ -12,7 +12,8 @@ from pathlib import Path
 
 import jax
 import pytest
-from small_sets import build_pairs, half_in_focus
+
+from tests.small_sets import build_pairs, half_in_focus
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # also for the commands that tests start
 quick = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_sets import noise
-from small_sets import build_pairs, half_in_focus
 
 from btbnet_jax.augment import orient
 from btbnet_jax.builders import BuildError, SimulatedBuilder, build
@@ -13,6 +11,8 @@ from btbnet_jax.config import DataConfig
 from btbnet_jax.data import Batch, Examples, hold_out, ordered_batches, train_batches
 from btbnet_jax.images import resize_image, write_png
 from btbnet_jax.sources import shi
+from tests.raw_sets import noise
+from tests.small_sets import build_pairs, half_in_focus
 
 # Crops of resized and turned images, in epochs of 8 × 16 examples.
 PAPER = DataConfig(name="pairs/small", validation="none", size=20, crop=12, batch_size=4, seed=5)

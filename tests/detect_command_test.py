@@ -13,14 +13,14 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from raw_sets import noise
-from small_runs import CONFIG
 
 from btbnet_jax.cli import main
 from btbnet_jax.detect import Detector
 from btbnet_jax.images import encode_png, quantise, read_image, read_mask, write_png
 from btbnet_jax.network import init_params
 from btbnet_jax.weights import Weights, save_weights
+from tests.raw_sets import noise
+from tests.small_runs import CONFIG
 
 
 @pytest.fixture(scope="module")

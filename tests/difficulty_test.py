@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from small_sets import build_pairs
 
 from btbnet_jax import metrics
 from btbnet_jax.data import Examples
 from btbnet_jax.difficulty import Difficulty, breakdown, difficulty
 from btbnet_jax.histograms import LevelCounts, merge
+from tests.small_sets import build_pairs
 
 MASK = np.zeros((12, 16), np.uint8)
 MASK[:, :4] = 255

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from raw_sets import noise
 
 from btbnet_jax.images import binary_mask, overlay, side_by_side
+from tests.raw_sets import noise
 
 IMAGE = noise((4, 6))
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_sets import mask, noise, write_numbered, write_shi
 
 from btbnet_jax.images import resize_image, write_png
 from btbnet_jax.sources import shi
 from btbnet_jax.sources.dut import find_dut
+from tests.raw_sets import mask, noise, write_numbered, write_shi
 
 TEST_FOLDERS = ("dut500-source", "dut500-gt")
 TRAIN_FOLDERS = ("1204source", "1204gt")

@@ -6,9 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from script_calls import Call, caller, loaded, table
-from small_runs import CONFIG
-from small_sets import build_pairs, half_in_focus
 
 from btbnet_jax.checkpoints import Checkpoints, find, read
 from btbnet_jax.data import Examples
@@ -17,6 +14,9 @@ from btbnet_jax.initial import weights_of
 from btbnet_jax.network import init_params
 from btbnet_jax.sources import shi
 from btbnet_jax.weights import save_weights
+from tests.script_calls import Call, caller, loaded, table
+from tests.small_runs import CONFIG
+from tests.small_sets import build_pairs, half_in_focus
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_runs import CONFIG
 
 from btbnet_jax import metrics
 from btbnet_jax.baselines import all_blurred, all_in_focus
@@ -14,6 +13,7 @@ from btbnet_jax.evaluation import Method, baseline_method, count_levels, maps_me
 from btbnet_jax.images import resize_image, write_png
 from btbnet_jax.network import init_params
 from btbnet_jax.training import make_mesh
+from tests.small_runs import CONFIG
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from raw_sets import noise
-from small_runs import CONFIG
 
 from btbnet_jax.cli import main
 from btbnet_jax.detect import Detector
 from btbnet_jax.images import quantise, write_png
 from btbnet_jax.network import BTBNet, init_params
 from btbnet_jax.weights import Weights, find_weights, load_weights, save_weights
+from tests.raw_sets import noise
+from tests.small_runs import CONFIG
 
 ROOT = Path(__file__).parents[1]
 WITHOUT_US = "import sys\nfor name in ('btbnet_jax', 'flax', 'jaxtyping'):\n    sys.modules[name] = None\n"

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 from safetensors.numpy import load_file
-from small_runs import CONFIG
 
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.export import PLACEMENTS, exported, longest_side, save_export
 from btbnet_jax.network import BTBNet, init_params
 from btbnet_jax.weights import Weights, load_weights
+from tests.small_runs import CONFIG
 
 NETWORK = NetworkConfig(scales=(Fraction(1), Fraction(3, 5)), num_steps=2, width=1 / 32, precision="highest")
 SIZES = [(1, 1, 1), (2, 33, 47), (1, 427, 640)]

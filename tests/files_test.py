@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile_files import encoded
 from PIL import Image
 
 from btbnet_jax import images
 from btbnet_jax.images import ImageError
+from tests.hostile_files import encoded
 
 RAMP = Image.fromarray(np.tile(np.arange(0, 256, 8, dtype=np.uint8)[:, None, None], (1, 48, 3)))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile_files import Hostile, encoded, hostile_files, png
 from PIL import Image
 
 from btbnet_jax.images import ImageError, image_size, read_image, read_photograph
+from tests.hostile_files import Hostile, encoded, hostile_files, png
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from small_runs import CONFIG
-from vgg16_writer import torch_tensors, write_safetensors
 
 from btbnet_jax.checkpoints import CheckpointError, Checkpoints, read
 from btbnet_jax.config import Normalisation, TrainConfig
 from btbnet_jax.initial import initial_params, load_trained
+from tests.small_runs import CONFIG
+from tests.vgg16_writer import torch_tensors, write_safetensors
 
 BLUE_FIRST = Normalisation(order="bgr", scale=255.0, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
 # A run of three recurrent steps, whose weights came with a normalisation of their own.

@@ -14,8 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import script_calls
-from small_runs import CONFIG
 
 from btbnet_jax import loop
 from btbnet_jax.checkpoints import Checkpoints, find, read
@@ -25,6 +23,8 @@ from btbnet_jax.images import image_size
 from btbnet_jax.journal import Journal
 from btbnet_jax.loop import Schedule, Stopped, train
 from btbnet_jax.training import Metrics, TrainState
+from tests import script_calls
+from tests.small_runs import CONFIG
 
 SCHEDULE = Schedule(log_every=1, evaluate_every=3, save_every=2)
 UNVALIDATED = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, validation="none"))

@@ -2,10 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
-from raw_sets import noise
 
 from btbnet_jax.images import write_png
 from btbnet_jax.sources.photographs import check_photographs, find_photographs
+from tests.raw_sets import noise
 
 
 def touched(root: Path, *names: str) -> Path:

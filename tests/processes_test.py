@@ -11,10 +11,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from script_calls import FLAGS, ROOT, command, ended, table
 
 from btbnet_jax.checkpoints import read
 from btbnet_jax.processes import together
+from tests.script_calls import FLAGS, ROOT, command, ended, table
 
 STEPS = 36
 SCRIPT = [

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hostile_files import exif
 from PIL import Image, ImageCms
-from raw_sets import noise
 
 from btbnet_jax.images import ImageError, as_photograph, encode_png, read_image, read_photograph
+from tests.hostile_files import exif
+from tests.raw_sets import noise
 
 GREEN = np.tile(np.array([60, 180, 90], np.uint8), (8, 8, 1))
 

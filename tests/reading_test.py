@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile_files import encoded
 from PIL import Image
 
 from btbnet_jax import images
 from btbnet_jax.images import ImageError
+from tests.hostile_files import encoded
 
 GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3) * 3
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import jax
 import pytest
-from small_runs import CONFIG
+
+from tests.small_runs import CONFIG
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

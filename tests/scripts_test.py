@@ -6,12 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from script_calls import FLAGS, ROOT, command, ended, table
-from small_runs import CONFIG
 
 from btbnet_jax.checkpoints import find, read
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.images import image_size
+from tests.script_calls import FLAGS, ROOT, command, ended, table
+from tests.small_runs import CONFIG
 
 
 @dataclasses.dataclass

@@ -2,10 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
-from raw_sets import write_shi
 
 from btbnet_jax.sources import shi
 from btbnet_jax.sources.shi import find_shi
+from tests.raw_sets import write_shi
 
 
 @pytest.fixture(scope="module")

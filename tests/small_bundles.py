@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from raw_sets import write_shi
-from small_sets import half_in_focus
 
 from btbnet_jax.builders import ShiBuilder, SimulatedBuilder, build
 from btbnet_jax.bundle.packing import RECIPE
 from btbnet_jax.images import write_png
+from tests.raw_sets import write_shi
+from tests.small_sets import half_in_focus
 
 ROOT = Path(__file__).parents[1]
 SIZE = 16

@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from script_calls import table
-from small_runs import CONFIG
 
 from btbnet_jax.checkpoints import find, read
 from btbnet_jax.config import TrainConfig
 from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule, Stopped, train
+from tests.script_calls import table
+from tests.small_runs import CONFIG
 
 UNVALIDATED = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, validation="none"), steps=3)
 

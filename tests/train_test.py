@@ -4,13 +4,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from script_calls import FLAGS, Call, caller, loaded
-from small_runs import CONFIG
 
 from btbnet_jax.checkpoints import CheckpointError
 from btbnet_jax.data import Examples
 from btbnet_jax.loop import Stopped
 from btbnet_jax.report import write_json
+from tests.script_calls import FLAGS, Call, caller, loaded
+from tests.small_runs import CONFIG
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_runs import CONFIG
-from small_sets import half_in_focus
 
 from btbnet_jax import training
 from btbnet_jax.config import LossConfig, OptimiserConfig
@@ -25,6 +23,8 @@ from btbnet_jax.training import (
     replicated,
     shared,
 )
+from tests.small_runs import CONFIG
+from tests.small_sets import half_in_focus
 
 ADAM_EPSILON = 1e-8
 
@@ -83,6 +83,9 @@ def test_quick_convolutions_make_the_updates_of_direct_ones(step, params: Any, m
     quickly = make_train_step(
         dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, precision="default"))
     )
+    program = str(jax.make_jaxpr(quickly)(init_state(CONFIG, params), batch))
+    assert "name=winograd_convolution" in program
+    assert "name=by_winograd" in program
     (found, found_metrics), (expected, metrics) = run(quickly, params, batch, devices=2), run(step, params, batch)
     assert_close(found_metrics, metrics, tolerance=1e-5)
     assert_close(found.optimiser, expected.optimiser, tolerance=1e-5)

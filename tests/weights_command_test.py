@@ -4,7 +4,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_runs import CONFIG
 
 from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.cli import main
@@ -13,6 +12,7 @@ from btbnet_jax.digests import digest
 from btbnet_jax.initial import weights_of
 from btbnet_jax.network import init_params
 from btbnet_jax.weights import load_weights, save_weights
+from tests.small_runs import CONFIG
 
 NUM_PARAMS = 18126  # of CONFIG: 17,640 of the stream, 243 each of FNet and RRNet
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from small_runs import CONFIG
 
 from btbnet_jax.network import init_params
 from btbnet_jax.weights import Weights, WeightsError, load_weights, save_weights
+from tests.small_runs import CONFIG
 
 KERNEL, SCALE = "fnet/conv1/kernel", "fnet/conv1/kernel/scale"
 

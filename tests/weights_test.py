@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from small_runs import CONFIG
 
 from btbnet_jax.checkpoints import Checkpoints
 from btbnet_jax.config import NetworkConfig, TrainConfig
@@ -26,6 +25,7 @@ from btbnet_jax.weights import (
     load_weights,
     save_weights,
 )
+from tests.small_runs import CONFIG
 
 NETWORK = CONFIG.network
 SUMMARY = {"config": CONFIG.to_json(), "step": 6, "validation": {"mae": 0.25}}

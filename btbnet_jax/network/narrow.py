@@ -23,13 +23,16 @@ def columns_at_a_time(inputs: int, outputs: int) -> int:
     return max(1, _REGISTER // outputs) if inputs <= _REGISTER else 1
 
 
-def narrow_convolution(x: Features, kernel: Kernel, columns: int) -> Features:
+def narrow_convolution(
+    x: Features, kernel: Kernel, columns: int, precision: jax.lax.Precision = jax.lax.Precision.DEFAULT
+) -> Features:
     """Returns a convolution with zero padding, as many rows and columns as `x` has.
 
     Args:
       x: features of any height and width.
       kernel: of as few channels as `columns_at_a_time` wants them.
       columns: to compute at a time.
+      precision: of the products.
     """
     batch, height, width, _ = x.shape
     steps = -(-width // columns)
@@ -39,6 +42,7 @@ def narrow_convolution(x: Features, kernel: Kernel, columns: int) -> Features:
         window_strides=(1, columns),
         padding=((1, 1), (1, 1 + steps * columns - width)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
     )
     return y.reshape(batch, height, steps * columns, -1)[:, :, :width]
 

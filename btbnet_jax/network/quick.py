@@ -40,7 +40,7 @@ class Quick(Direct):
     def sums(self, x: Features, kernel: Kernel) -> Features:
         """Returns what `Direct` does, but for rounding."""
         if (columns := columns_at_a_time(*kernel.shape[2:])) > 1:
-            return narrow_convolution(x, kernel, columns)
+            return narrow_convolution(x, kernel, columns, self.precision)
         return super().sums(x, kernel)
 
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
