@@ -264,7 +264,8 @@ def _baselines() -> dict[str, Method]:
         raise ValueError(f"no baseline is called {', '.join(unknown)}; there are {', '.join(ALL_BASELINES)}, and all")
     if MASKS.value and not IMAGES.value:
         blind = ("all_blurred", "all_in_focus")
-        if CLASSICS.present and (seeing := [name for name in names if name not in blind]):
+        given = CLASSICS.present and CLASSICS.value != ["all"]
+        if given and (seeing := [name for name in names if name not in blind]):
             raise ValueError(f"--baselines: {', '.join(seeing)} need the images of --masks: give --images")
         names = [name for name in names if name in blind]
     return {name: baseline_method(ALL_BASELINES[name]) for name in names}

@@ -148,11 +148,6 @@ class RunLog:
             "training", steps[-1], means | {"images_per_second": rate, "share_waiting_for_data": self._waited / seconds}
         )
         self.say(f"step {steps[-1]}: loss {means['loss']:.4f}, {rate:.2f} images/s")
-        if silent := int(min(row["silent_layers"] for row in figures)):
-            self.say(
-                f"{silent} layers have had no gradient since the row before: closed ReLUs keep them from the map. A "
-                "lower learning rate, a longer warm-up or --keep_norms may help, in a run begun anew"
-            )
         self._progress.update(self._task, rate=rate)
         self._pending = {}
         self._start_clock()

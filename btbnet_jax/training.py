@@ -114,9 +114,8 @@ def init_state(config: TrainConfig, params: Params | None = None) -> TrainState:
 def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns the compiled step: one update of the state, which is given away, and the step's metrics.
 
-    The metrics are the loss, its terms, the norm of the gradient, the number of silent layers and the learning rate,
-    all from before the update.  A layer is silent where its kernel has no gradient at all: nothing of it reaches a map,
-    because a ReLU above it, or its own, is closed everywhere.
+    The metrics are the loss, its terms, the norm of the gradient and the learning rate, all from before the
+    update.
     """
     network = BTBNet(config.network, fastest_convolution(config.network))
     optimiser = make_optimiser(config.optimiser, config.steps)
@@ -140,15 +139,10 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
             decay = jnp.minimum(config.optimiser.ema, (1 + state.step) / (10 + state.step))
             average = optax.incremental_update(params, state.average, 1 - decay)
         metrics = {"loss": value, "learning_rate": rate(state.step), "gradient_norm": optax.tree.norm(gradient)}
-        metrics |= {f"loss/{name}": term for name, term in terms.items()} | {"silent_layers": _silent_layers(gradient)}
+        metrics |= {f"loss/{name}": term for name, term in terms.items()}
         return TrainState(state.step + 1, params, optimiser_state, average), metrics
 
     return jax.jit(step, donate_argnames="state", compiler_options=compiler_options() or None)
-
-
-def _silent_layers(gradient: Params) -> Array:
-    kernels = [leaf for leaf in jax.tree.leaves(gradient) if leaf.ndim == 4]
-    return jnp.sum(jnp.stack([jnp.all(leaf == 0) for leaf in kernels]))
 
 
 def _accumulated(gradient_of: Callable[..., Any], num: int) -> Callable[[Params, Batch], Any]:
@@ -218,7 +212,7 @@ def on_own_devices(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(own, tree)
 
 
-def _keeping_norms(updates: Params, params: Params | None) -> Params:
+def _keeping_norms(updates: Any, params: Any) -> Any:
     """The updates, changed so that what is summed up to each output of a kernel keeps its norm; not to a map's."""
 
     def norm(kernel: Array) -> Array:

@@ -13,7 +13,7 @@ from btbnet_jax.images import read_mask, write_png
 from btbnet_jax.initial import weights_of
 from btbnet_jax.network import init_params
 from btbnet_jax.sources import shi
-from btbnet_jax.weights import save_weights
+from btbnet_jax.weights import Weights, save_weights
 from tests.script_calls import Call, caller, loaded, table
 from tests.small_runs import CONFIG
 from tests.small_sets import build_pairs, half_in_focus
@@ -182,6 +182,10 @@ def test_missing_maps_are_named(evaluate: Call, tmp_path: Path):
         (["--images=absent", "--data=pairs/small"], "--images has no effect without --masks"),
         (["--nopolarity_check", "--data=pairs/small"], "--polarity_check has no effect without --masks"),
         (["--masks=MAPS", "--split=test", "--maps=x=MAPS"], "--split has no effect beside --masks"),
+        (
+            ["--masks=MAPS", "--maps=x=MAPS", "--size=0", "--baselines=lbp"],
+            "lbp need the images of --masks: give --images",
+        ),
         (["--run=RUN", "--resize_maps"], "--resize_maps has no effect without --maps"),
         (["--run=RUN", "--size=0", "--batch_size=2"], "--batch_size has no effect where images keep their own sizes"),
     ],
@@ -201,6 +205,23 @@ def test_what_a_run_held_out_is_of_its_own_data_set(evaluate: Call, run: Path, t
     build_pairs(tmp_path, "other", {f"{number}": half_in_focus(number) for number in range(2)})
     status, _, errors = evaluate(f"--run={run}", "--data=pairs/other", f"--data_dir={tmp_path}")
     assert (status, "is not the same, or not of pairs/other: give --split" in errors) == (1, True), errors
+
+
+def test_shis_committed_list_holds_out_the_same_images_wherever_a_run_had_them_from(
+    evaluate: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    build_pairs(tmp_path, "shi_train", dict.fromkeys([*shi.VALIDATION, "another"], half_in_focus(0, (16, 16))))
+    data = dataclasses.replace(CONFIG.data, name="pairs/shi_train", validation="shi60", size=16)
+    config = dataclasses.replace(CONFIG, data=data)
+    params = init_params(jax.random.key(0), CONFIG.network)
+    save_weights(tmp_path / "w.safetensors", Weights(params, CONFIG.network, {"config": config.to_json()}, ""))
+    arguments = ["--run=w.safetensors", f"--data_dir={tmp_path}", "--baselines="]
+    assert evaluate(*arguments)[0] == 0
+    own = json.loads((tmp_path / "out" / "results.json").read_text())
+    (tmp_path / "pairs" / "shi_train").rename(tmp_path / "shi")  # where Shi's set has its place
+    assert evaluate(*arguments, "--data=shi", "--output=other")[0] == 0
+    other = json.loads((tmp_path / "other" / "results.json").read_text())
+    assert (own["images_sha256"], own["scores"]) == (other["images_sha256"], other["scores"])
 
 
 def test_maps_are_scored_by_a_folder_of_masks_without_a_data_set(

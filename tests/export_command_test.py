@@ -44,7 +44,7 @@ def test_the_programs_of_the_documentation_run_without_this_package(weights: str
     assert done.returncode == 0, done.stderr
     expected = quantise(Detector.load(weights)(photograph).focus_map)
     found = np.asarray(Image.open(tmp_path / "focus.png"))
-    assert expected.std() > 2
+    assert expected.std() > 0.5
     np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
     assert "the same map" in done.stdout
 

@@ -90,7 +90,7 @@ def test_a_fresh_process_without_this_package_has_the_networks_maps(
     weights: Weights, maps: dict[str, np.ndarray], size: tuple[int, int, int]
 ):
     expected = networks_map(weights.params, some_images(size))
-    assert size == (1, 1, 1) or expected.std() > 0.01
+    assert size == (1, 1, 1) or expected.std() > 0.005
     for placement in PLACEMENTS:
         found = maps[f"{placement} {size}"]
         assert found.dtype == np.float32

@@ -31,6 +31,7 @@ FLOORS = (
         "export",
     ),
     ("weights", "checkpoints", "data", "augment", "builders", "pretrained"),
+    ("storage",),
     ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
     ("images", "resize", "writing", "compiler", "processes", "digests", "config", "types"),
 )

@@ -17,13 +17,14 @@ import pytest
 
 from btbnet_jax import loop
 from btbnet_jax.checkpoints import Checkpoints, find, read
-from btbnet_jax.config import DataConfig, Normalisation, TrainConfig
+from btbnet_jax.config import Normalisation, TrainConfig
 from btbnet_jax.digests import digest
 from btbnet_jax.images import image_size
 from btbnet_jax.journal import Journal
 from btbnet_jax.loop import Schedule, Stopped, train
 from btbnet_jax.training import Metrics, TrainState
 from tests import script_calls
+from tests.checkpoints_test import flip_a_byte
 from tests.small_runs import CONFIG
 
 SCHEDULE = Schedule(log_every=1, evaluate_every=3, save_every=2)
@@ -103,22 +104,14 @@ def fail() -> None:
     raise RuntimeError("a failure")
 
 
-def flip_a_byte(folder: Path) -> None:
-    path = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
 def fake_steps(monkeypatch: pytest.MonkeyPatch, **figures: list[float]) -> None:
     """Replaces training by steps that change nothing and have these figures."""
-    silent = {} if "silent_layers" in figures else {"silent_layers": [0] * 6}
 
     def make_step(_: TrainConfig):
         def step(state: TrainState, _: Any) -> tuple[TrainState, Metrics]:
             number = int(state.step)
             return state.replace(step=state.step + 1), {
-                name: jnp.asarray(values[number]) for name, values in (figures | silent).items()
+                name: jnp.asarray(values[number]) for name, values in figures.items()
             }
 
         return step
@@ -135,7 +128,6 @@ def test_a_run_leaves_its_configuration_figures_pictures_and_checkpoints(whole: 
         "loss/final",
         "learning_rate",
         "gradient_norm",
-        "silent_layers",
         "images_per_second",
         "share_waiting_for_data",
     } < set(script_calls.table(whole / "training.csv")[0])
@@ -242,19 +234,10 @@ def test_other_images_than_a_run_was_trained_on_are_refused(whole: Path, run, mo
         run(whole)
 
 
-def test_another_number_of_threads_is_taken_and_contradicts_nothing(
-    whole: Path, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_another_number_of_threads_is_taken(whole: Path, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     taken, read = [], loop.train_batches
-
-    def watched(examples: Any, config: DataConfig, **options: Any) -> Any:
-        taken.append(config.threads)
-        return read(examples, config, **options)
-
-    monkeypatch.setattr(loop, "train_batches", watched)
-    one, more = (
-        dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, threads=threads)) for threads in (1, 3)
-    )
+    monkeypatch.setattr(loop, "train_batches", lambda *a, **b: taken.append(a[1].threads) or read(*a, **b))
+    one, more = (dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, threads=n)) for n in (1, 3))
     with monkeypatch.context() as patch:
         after_row(patch, 3, fail)
         with pytest.raises(RuntimeError, match="a failure"):
@@ -328,17 +311,6 @@ def test_figures_between_rows_are_averaged(run, tmp_path: Path, monkeypatch: pyt
     run(tmp_path, UNVALIDATED, schedule=Schedule(log_every=3, evaluate_every=100, save_every=100))
     assert [float(row["loss"]) for row in script_calls.table(tmp_path / "training.csv")] == [3.0, 5.0]
     assert [one and float(one["loss"]) for one in waited_for] == [None, 1, 2, 6, 3, 4]  # one step is ahead of devices
-
-
-def test_layers_that_stay_silent_are_counted_aloud(
-    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    fake_steps(monkeypatch, loss=[0.5] * 6, gradient_norm=[1.0] * 6, silent_layers=[0, 9, 9, 7, 8, 9])
-    run(tmp_path, UNVALIDATED, schedule=Schedule(log_every=3, evaluate_every=100, save_every=100))
-    rows = script_calls.table(tmp_path / "training.csv")
-    assert [float(row["silent_layers"]) for row in rows] == [6, 8]
-    said = capsys.readouterr().out
-    assert ("7 layers have had no gradient" in said, said.count("no gradient")) == (True, 1)
 
 
 def test_devices_that_cannot_share_a_batch_are_refused(run, tmp_path: Path):

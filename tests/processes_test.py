@@ -22,7 +22,7 @@ SCRIPT = [
     *FLAGS,
     # Images of 20 x 30 to 70 x 24 pixels in crops of 32: each process has another number of valid pixels.
     "--optimiser=sgd",
-    "--learning_rate=0.003",
+    "--learning_rate=0.001",
     *("--size=0", "--crop=32", "--batch_size=4", "--validation=3"),
     *(f"--steps={STEPS}", "--log_every=1", "--evaluate_every=18", "--save_every=4"),
 ]

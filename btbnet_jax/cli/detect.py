@@ -211,8 +211,10 @@ def _work(
                 detections = detector.detect([photograph for *_, photograph in good], all_maps=options.all_maps)
                 problems += _problems_of(written)  # of those before, written while these were computed
                 written = [
-                    writers.submit(_finished, *item, detection, detector.map_names(), table, options)
-                    for item, detection in zip(good, detections, strict=True)
+                    writers.submit(
+                        _finished, picture, result, photograph, detection, detector.map_names(), table, options
+                    )
+                    for (picture, result, photograph), detection in zip(good, detections, strict=True)
                 ]
                 progress.advance(task, len(some))
         finally:
