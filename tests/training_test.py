@@ -76,7 +76,7 @@ def test_quick_convolutions_make_the_updates_of_direct_ones(step, params: Any, m
     monkeypatch.setattr(quick, "LEAST_CHANNELS", 8)  # as if so narrow a network were wide,
     monkeypatch.setattr(quick, "LEAST_PIXELS", 1)  # and so small images large
     batch = batch_of([(16, 16), (5, 7), (16, 16), (1, 1), (9, 12), (2, 16), (16, 16), (0, 0)])
-    quickly = make_train_step(
+    quickly: Any = make_train_step(
         dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, precision="default"))
     )
     program = str(quickly.trace(init_state(CONFIG, params), batch).jaxpr)
