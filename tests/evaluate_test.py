@@ -207,9 +207,7 @@ def test_what_a_run_held_out_is_of_its_own_data_set(evaluate: Call, run: Path, t
     assert (status, "is not the same, or not of pairs/other: give --split" in errors) == (1, True), errors
 
 
-def test_shis_committed_list_holds_out_the_same_images_wherever_a_run_had_them_from(
-    evaluate: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_shis_committed_list_holds_out_the_same_images_wherever_a_run_had_them_from(evaluate: Call, tmp_path: Path):
     build_pairs(tmp_path, "shi_train", dict.fromkeys([*shi.VALIDATION, "another"], half_in_focus(0, (16, 16))))
     data = dataclasses.replace(CONFIG.data, name="pairs/shi_train", validation="shi60", size=16)
     config = dataclasses.replace(CONFIG, data=data)

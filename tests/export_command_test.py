@@ -26,6 +26,8 @@ WITHOUT_US = "import sys\nfor name in ('btbnet_jax', 'flax', 'jaxtyping'):\n    
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     params = jax.device_get(init_params(jax.random.key(0), CONFIG.network))
+    for last in ("down1", "side1"):  # fresh ones have a map of 1/2
+        params["stream1"][last]["kernel"] = 100 * params["stream1"][last]["kernel"]
     path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
     save_weights(path, Weights(params, CONFIG.network, {"config": CONFIG.to_json()}, "CC0-1.0"))
     return str(path)
@@ -44,7 +46,7 @@ def test_the_programs_of_the_documentation_run_without_this_package(weights: str
     assert done.returncode == 0, done.stderr
     expected = quantise(Detector.load(weights)(photograph).focus_map)
     found = np.asarray(Image.open(tmp_path / "focus.png"))
-    assert expected.std() > 0.5
+    assert expected.std() > 2
     np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
     assert "the same map" in done.stdout
 

@@ -121,8 +121,10 @@ def _index(path: Path) -> dict[str, Any]:
         raise BundleError(f"there is no {path}, which says what the pieces are: name the folder that was handed out")
     try:
         index = json.loads(path.read_text("utf-8"))
-        if all(Path(name).name == name for name, _ in index["pieces"].items()) and isinstance(index["sha256"], str):
+        if not isinstance(index["pieces"], dict):
+            raise TypeError("the pieces are no names with a sha256 each")
+        if all(Path(name).name == name for name in index["pieces"]) and isinstance(index["sha256"], str):
             return index
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} cannot be read ({error!r}): copy it again") from error
     raise BundleError(f"{path} names files of other folders: it was not written by this project")
