@@ -9,6 +9,7 @@ Images go in as programs have them, uint8 RGB in sRGB encoding; a map comes out 
 
 import contextlib
 import functools
+import gc
 import hashlib
 import importlib.util
 import json
@@ -87,7 +88,7 @@ def exported(
         raise ValueError(f"platforms are one or more of {', '.join(PLATFORMS)}, not {', '.join(platforms) or 'none'}")
     config, images = weights.config, image_shape(weights.config)
     export = functools.partial(jax_export.export, platforms=platforms)
-    with _no_paths():
+    with _reproducibly():
         if params == "inside":
             return export(jax.jit(lambda images: focus_maps(config, weights.params, images)))(images)
         return export(jax.jit(lambda named, images: focus_maps(config, nested(named), images)))(
@@ -167,15 +168,22 @@ def _description(
 
 
 @contextlib.contextmanager
-def _no_paths() -> Iterator[None]:
-    """Keeps the paths of this machine's source files out of what is exported; the bytes depend on them otherwise."""
+def _reproducibly() -> Iterator[None]:
+    """Keeps out of the exported bytes what is not the network's.
+
+    That is the paths of this machine's source files, and when Python happens to collect garbage: JAX knows constants by
+    weak references while it traces, and a collection in between changes their order.
+    """
     name = "jax_traceback_in_locations_limit"
-    before = getattr(jax.config, name)
+    limit, collects = getattr(jax.config, name), gc.isenabled()
     jax.config.update(name, 0)
+    gc.disable()
     try:
         yield
     finally:
-        jax.config.update(name, before)
+        if collects:
+            gc.enable()
+        jax.config.update(name, limit)
 
 
 def _shapes(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
