@@ -20,6 +20,7 @@ from btbnet_jax.data import Examples, hold_out, train_batches
 from btbnet_jax.initial import initial_params, start_in_words
 from btbnet_jax.journal import RunLog
 from btbnet_jax.processes import Ballot, is_first, meet
+from btbnet_jax.silence import silent_layers
 from btbnet_jax.sources import shi
 from btbnet_jax.training import (
     TrainState,
@@ -252,6 +253,11 @@ def _validate(
     scores = metrics.scores(counts["network"])
     log.write("validation", step, scores)
     log.say(f"step {step}: validation adaptive F {scores['adaptive']:.4f}, MAE {scores['mae']:.4f}")
+    if silent := silent_layers(state.optimiser):
+        log.say(
+            f"step {step}: {len(silent)} layers have had no gradient for long, as closed ReLUs keep it from them; "
+            f"a lower learning rate or --keep_norms may prevent it: {', '.join(silent)}"
+        )
     if is_first():
         _draw(run_dir / "validation" / f"{step:07d}.png", method, examples, size, batch_size // num)
     return scores
