@@ -18,6 +18,7 @@ FLOORS = (
         "difficulty",
         "evaluation",
         "training",
+        "silence",
         "initial",
         "journal",
         "detect",
