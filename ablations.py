@@ -1,6 +1,7 @@
 """Trains ablations, and writes their table: `python ablations.py --flagfile=configs/ablations_cpu.flags`.
 
-All flags of train.py hold for every row; --run_dir is the folder of them all.
+The flags of train.py hold for every row, but for those of several processes; --run_dir is the folder of them all, and
+seeds count from 0.
 """
 
 from pathlib import Path
@@ -18,8 +19,13 @@ SCORES = flags.DEFINE_string("scores", None, "File, .json, of the scores; RUN_DI
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each row.", lower_bound=1)
 
 
+_OF_ONE_RUN = (train.RESUME, train.COORDINATOR, train.NUM_PROCESSES, train.PROCESS, train.SEED, train.DATA_SEED)
+
+
 def train_all() -> None:
     """Trains what is not finished yet, and prints the table after each run."""
+    if given := [f"--{flag.name}" for flag in _OF_ONE_RUN if flag.present]:
+        raise ValueError(f"{', '.join(given)}: flags of a single run, which ablations do not have; leave them out")
     runs = run_ablations(
         train.config_from_flags(),
         rows=ROW.value or list(TABLES[TABLE.value]),

@@ -29,7 +29,7 @@ from btbnet_jax.evaluation import (
 )
 from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.initial import Trained, load_trained
-from btbnet_jax.maps import check_folder
+from btbnet_jax.maps import check_folder, named
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
 from btbnet_jax.weights import cache_folder
@@ -107,7 +107,7 @@ def evaluate(output: Path) -> None:
         _check_final(_is_test(config))
     examples = _examples(name, runs)
     names = [examples.name(index) for index in range(len(examples))]
-    is_test = bool(set(names) & set(shi.TEST)) if MASKS.value else _is_test(config)
+    is_test = not set(names).isdisjoint(shi.TEST) or (not MASKS.value and _is_test(config))
     _check_final(is_test)
     methods = _methods(runs, folders, examples, size)
     scored = methods | _baselines()
@@ -175,9 +175,8 @@ def _runs() -> dict[str, Trained]:
     """The runs by their names: those given, else those of their folders or files."""
     runs: dict[str, Trained] = {}
     for entry in RUN.value:
-        label, has_name, folder = entry.rpartition("=")
-        if not has_name:
-            label = Path(folder).absolute().name.removesuffix(".safetensors")
+        label, folder = named(entry)
+        label = label or Path(folder).absolute().name.removesuffix(".safetensors")
         _check_label(label, folder, f"--run={entry}", runs)
         runs[label] = load_trained(folder)
     return runs
@@ -188,7 +187,7 @@ def _map_folders(runs: dict[str, Trained]) -> dict[str, tuple[Path, bool]]:
     folders: dict[str, tuple[Path, bool]] = {}
     for flag, focus_is_white in ((MAPS, True), (BLUR_MAPS, False)):
         for entry in flag.value:
-            label, _, folder = entry.partition("=")
+            label, folder = named(entry)
             _check_label(label, folder, f"--{flag.name}={entry}", runs.keys() | folders.keys())
             check_folder(Path(folder))
             folders[label] = Path(folder), focus_is_white

@@ -67,7 +67,7 @@ EMA = flags.DEFINE_float("ema", _O.ema, "Decay of a moving average of the parame
 LOG_EVERY = flags.DEFINE_integer("log_every", _S.log_every, "Steps between rows of figures.")
 EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", _S.evaluate_every, "Steps between validations.")
 SAVE_EVERY = flags.DEFINE_integer("save_every", _S.save_every, "Steps between checkpoints.")
-MAX_SECONDS = flags.DEFINE_float("max_seconds", _S.max_seconds, "After which it saves and stops; 0 for no limit.")
+MAX_SECONDS = flags.DEFINE_float("max_seconds", _S.max_seconds, "After these it scores, saves and stops; 0: no limit.")
 
 
 def config_from_flags() -> TrainConfig:

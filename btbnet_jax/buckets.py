@@ -1,6 +1,6 @@
 """A few array shapes for photographs of many sizes, since each shape is a program to compile."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Shape = tuple[int, int]
 
@@ -15,11 +15,12 @@ class Buckets:
     added covers all that came before, and from then on only a photograph that nothing covers makes a new one.
 
     Args:
+      largest: pixels of a shape that more than one photograph decides on.
       most: shapes before that.
     """
 
-    def __init__(self, most: int = 6) -> None:
-        self._most = most
+    def __init__(self, *, largest: int, most: int = 6) -> None:
+        self._largest, self._most = largest, most
         self.shapes: list[Shape] = []
 
     def choose(self, size: Sequence[int]) -> Shape:
@@ -29,11 +30,18 @@ class Buckets:
         full = len(self.shapes) >= self._most
         if best is not None and (full or _pixels(best) <= (1 + _SLACK) * _pixels(size)):
             return best
-        needed = [size] if len(self.shapes) < self._most - 1 else [size, *self.shapes]
-        height, width = (-(-max(sides) // _STEP) * _STEP for sides in zip(*needed, strict=True))
-        if (height, width) not in self.shapes:
-            self.shapes.append((height, width))
-        return height, width
+        shape = _covering([size, *self.shapes])
+        if len(self.shapes) < self._most - 1 or _pixels(shape) > self._largest:
+            shape = _covering([size])
+        if shape not in self.shapes:
+            self.shapes.append(shape)
+        return shape
+
+
+def _covering(sizes: Iterable[Sequence[int]]) -> Shape:
+    """The smallest shape that covers all of some sizes."""
+    height, width = (-(-max(sides) // _STEP) * _STEP for sides in zip(*sizes, strict=True))
+    return height, width
 
 
 def _pixels(shape: Sequence[int]) -> int:

@@ -63,7 +63,7 @@ class Detection(NamedTuple):
         """Returns the share of the photograph that `mask` covers, 0..1."""
         return float(self.mask(threshold).mean())
 
-    def sharpest_box(self, threshold: float = 0.5) -> Box | None:
+    def box_in_focus(self, threshold: float = 0.5) -> Box | None:
         """Returns the box about the largest connected part of `mask`, None where nothing is in focus."""
         labeled: Any = ndimage.label(self.mask(threshold))
         labels, count = labeled
@@ -91,6 +91,9 @@ class Detector:
         on a GPU TF32.
 
     Attributes:
+      config: of the network as it is computed.
+      digest: sha256 of its parameters.
+      training_size: height and width that it was trained at.
       programs: the compiled networks by the shape of their arrays, and whether they return all maps.
 
     Raises:
@@ -118,8 +121,8 @@ class Detector:
         self.config = dataclasses.replace(config, precision="highest") if exact else config
         self.digest = digest(params)
         self._convolution, self._params = for_inference(self.config, jax.device_put(params))
-        self._resolution, self._training_size = resolution, training_size or 320
-        self._tile, self._batch_size, self._buckets = tile, batch_size, Buckets()
+        self._resolution, self.training_size = resolution, training_size or 320
+        self._tile, self._batch_size, self._buckets = tile, batch_size, Buckets(largest=_IN_ONE_PIECE * tile**2)
         self.programs: dict[tuple[tuple[int, int], bool], Any] = {}
 
     @classmethod
@@ -199,7 +202,7 @@ class Detector:
 
     def _at_resolution(self, image: HostImage) -> UInt8[ndarray, "new_h new_w 3"]:
         if self._resolution == "training":
-            return resize_image(image, (self._training_size, self._training_size))
+            return resize_image(image, (self.training_size, self.training_size))
         longest = max(image.shape[:2])
         if self._resolution == "native" or longest <= self._resolution:
             return image

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ops import segment_sum
-from jaxtyping import Array, Bool, Int, Int16, Int32, Int64, UInt8
+from jaxtyping import Array, Bool, Int, Int16, Int32, Int64, Shaped, UInt8
 from numpy import ndarray
 
-from btbnet_jax.types import HostMap, Maps, Valid
+from btbnet_jax.types import Maps, Valid
 
 
 def quantise(maps: Maps | UInt8[Array, "b h w 1"]) -> UInt8[Array, "b h w 1"]:
@@ -116,12 +116,24 @@ class LevelCounts:
         )
 
     @classmethod
-    def from_maps(cls, name: str, focus_map: HostMap, mask: UInt8[ndarray, "mask_h mask_w"]) -> "LevelCounts":
+    def from_maps(
+        cls, name: str, focus_map: Shaped[ndarray, "h w"], mask: Shaped[ndarray, "mask_h mask_w"]
+    ) -> "LevelCounts":
         """Returns the counts of one image, made on the host without compiling for its size.
 
+        Args:
+          name: of the image.
+          focus_map: levels of 0 to 255, uint8.
+          mask: likewise.
+
         Raises:
-          ValueError: map and mask of different sizes, or without a pixel.
+          ValueError: map and mask of different sizes, without a pixel, or of another type.
         """
+        if focus_map.dtype != np.uint8 or mask.dtype != np.uint8:
+            raise ValueError(
+                f"{name}: map and mask have levels of 0 to 255 as uint8, not {focus_map.dtype} and {mask.dtype}: "
+                "btbnet_jax.images.quantise makes them of 0..1"
+            )
         if focus_map.shape != mask.shape or not mask.size:
             raise ValueError(f"{name}: a map of {focus_map.shape} pixels for a mask of {mask.shape}")
         pairs = 256 * focus_map.astype(np.int32) + mask

@@ -31,7 +31,8 @@ class Journal:
             with path.open(newline="") as file:
                 columns, *rows = list(csv.reader(file)) or [[]]
             if columns[:1] == ["step"]:
-                _write(path, [columns, *(row for row in rows if int(row[0]) <= step)])
+                whole = [row for row in rows if len(row) == len(columns) and row[0].isdecimal()]  # not cut short
+                _write(path, [columns, *(row for row in whole if int(row[0]) <= step)])
         self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
     def __enter__(self) -> "Journal":

@@ -44,7 +44,7 @@ class Schedule:
       log_every: write the mean of the last steps' figures.
       evaluate_every: score the validation images, save, and keep the best.
       save_every: save a checkpoint.
-      max_seconds: save and stop after the step that is going on then, as SIGTERM does; 0 for no limit.
+      max_seconds: score, save and stop after the step that is going on then; 0 for no limit.
     """
 
     log_every: int = 20
@@ -135,8 +135,8 @@ def train(
                 jax.block_until_ready(before)  # no more than a step ahead of the devices: signals are soon heeded
                 before = figures
                 log.add(step, figures)
-                last, stop = step == config.steps, wishes_to_stop(bool(signals))  # a later signal stops the next step
-                evaluate = last or step % schedule.evaluate_every == 0
+                last, stop = step == config.steps, wishes_to_stop(max(signals, default=0))  # a later one: the next step
+                evaluate = last or step % schedule.evaluate_every == 0 or stop == signal.SIGALRM
                 save = evaluate or stop or step % schedule.save_every == 0
                 if save or step % schedule.log_every == 0:
                     log.write_means()
@@ -145,7 +145,7 @@ def train(
                         scores = _validate(config, state, validation, run_dir, mesh, log) if evaluate else None
                         _save(checkpoints, config, images, state, scores)
                 if stop and not last:
-                    raise Stopped(signals[0] if signals else signal.SIGTERM, step, run_dir)
+                    raise Stopped(stop, step, run_dir)
     return state
 
 
@@ -170,7 +170,7 @@ def _start(
 ) -> tuple[TrainConfig, TrainState]:
     """The configuration with all that `init_from` says, and the state to go on from."""
     path = run_dir / "config.json"
-    if path.exists():
+    if path.exists() and checkpoints.steps():
         old = TrainConfig.from_json(json.loads(path.read_text()))
         if not resume:
             raise ValueError(f"{run_dir} holds a run already; give another folder, or leave out --noresume")
@@ -186,17 +186,17 @@ def _start(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
             jax.eval_shape(lambda: _trees(init_state(old))),
         )
-        if (checkpoint := checkpoints.restore(targets)) is not None:
-            if (before := checkpoint.record["images"]) != images:
-                changed = " and ".join(name for name in images if before[name] != images[name])
-                raise ValueError(
-                    f"{run_dir} was trained with other {changed} images than the data folder holds now: give the data "
-                    "folder that it had, or start another run"
-                )
-            trees: dict[str, Any] = {"average": None} | checkpoint.trees
-            old = dataclasses.replace(old, data=dataclasses.replace(old.data, threads=config.data.threads))
-            return old, TrainState(step=jax.device_put(np.int32(checkpoint.step), replicated(mesh)), **trees)
-    elif checkpoints.steps():
+        checkpoint: Any = checkpoints.restore(targets)  # as there are some
+        if (before := checkpoint.record["images"]) != images:
+            changed = " and ".join(name for name in images if before[name] != images[name])
+            raise ValueError(
+                f"{run_dir} was trained with other {changed} images than the data folder holds now: give the data "
+                "folder that it had, or start another run"
+            )
+        trees: dict[str, Any] = {"average": None} | checkpoint.trees
+        old = dataclasses.replace(old, data=dataclasses.replace(old.data, threads=config.data.threads))
+        return old, TrainState(step=jax.device_put(np.int32(checkpoint.step), replicated(mesh)), **trees)
+    if checkpoints.steps():
         raise ValueError(
             f"{run_dir} holds checkpoints without the {path.name} that says what they are: give another one"
         )

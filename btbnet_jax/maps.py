@@ -20,6 +20,12 @@ _MISTAKEN = {
 """By the white level of a file: up to where no map can be meant to go, unless all are 0, and what to do."""
 
 
+def named(entry: str) -> tuple[str, str]:
+    """Returns name and path of ``NAME=PATH``; no name for a path alone, which may hold the sign if it is there."""
+    name, sign, path = entry.partition("=")
+    return (name, path) if sign and not Path(entry).exists() else ("", entry)
+
+
 def check_folder(folder: Path) -> None:
     """Raises SourceError where there is no folder to look for maps in."""
     if not folder.is_dir():

@@ -2,7 +2,9 @@
 
 import csv
 import glob
+import io
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +13,7 @@ from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from btbnet_jax.images import PHOTOGRAPH_SUFFIXES, RAW_SUFFIXES
+from btbnet_jax.writing import write_whole
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -28,11 +31,23 @@ class Found(NamedTuple):
     inside: Path
 
 
+def paths_in(file: Path) -> list[str]:
+    """Returns the paths in a list, one a line; of standard input where the file is called "-".
+
+    Raises:
+      ValueError: there are none.
+    """
+    text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig", "surrogateescape")
+    if not (lines := [line for line in text.splitlines() if line.strip()]):
+        raise ValueError(f"{file} names no picture: a list has one path a line")
+    return lines
+
+
 def find_pictures(inputs: Iterable[str], *, results: Path | None = None) -> tuple[list[Found], list[str], list[str]]:
     """Returns the pictures of files, folders and patterns, each once, what is wrong with the inputs, and notes.
 
-    In folders, at any depth, files count by their suffix; a file that is named itself counts whatever it is called.
-    A folder that is reached again, by a symbolic link, is left out.
+    In folders, at any depth, files count by their suffix, but for hidden ones, of which macOS leaves many; a file that
+    is named itself counts whatever it is called.  A folder that is reached again, by a symbolic link, is left out.
 
     Args:
       inputs: paths, or patterns with ``*``, ``?``, ``[]`` and ``**`` where no file has that name.
@@ -41,12 +56,12 @@ def find_pictures(inputs: Iterable[str], *, results: Path | None = None) -> tupl
     Raises:
       ValueError: it is itself one that is named.
     """
-    found: dict[Path, Found] = {}
+    found: dict[str, Found] = {}
     problems, notes = [], []
     for text in inputs:
         matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))  # noqa: PTH207
         paths = [Path(match) for match in matches]
-        named, at_paths = set(paths), [picture for path in paths for picture in _pictures_at(path, results)]
+        named, at_paths = set(paths), [one for path in paths for one in _pictures_at(path, results, problems)]
         pictures = [one for one in at_paths if one.path in named or one.path.suffix.lower() not in RAW_SUFFIXES]
         if not paths:
             problems.append(f"{text}: there is no such file or folder")
@@ -56,12 +71,12 @@ def find_pictures(inputs: Iterable[str], *, results: Path | None = None) -> tupl
             what_to_do = "develop them first, and save them as TIFF or JPEG"
             notes.append(f"{text}: raw photographs left out, {raw} of them: {what_to_do}")
         for picture in pictures:
-            found.setdefault(Path(os.path.abspath(picture.path)), picture)  # noqa: PTH100 a link is a picture of its own
+            found.setdefault(_key(picture.path), picture)
     return list(found.values()), problems, notes
 
 
-def _pictures_at(path: Path, results: Path | None) -> list[Found]:
-    """A file, or those in a folder that are called as pictures or raw photographs are."""
+def _pictures_at(path: Path, results: Path | None, problems: list[str]) -> list[Found]:
+    """A file, or those in a folder that are called as pictures or raw photographs are; what cannot be searched."""
     if not path.is_dir():
         return [Found(path, Path(path.name))]
     if results and path.resolve() == results.resolve():
@@ -70,14 +85,16 @@ def _pictures_at(path: Path, results: Path | None) -> list[Found]:
             "another folder for the results (--output)"
         )
     pictures, seen = [], {results.resolve()} if results else set[Path]()
-    for folder, subfolders, files in os.walk(path, followlinks=True):
+    for folder, subfolders, files in os.walk(path, followlinks=True, onerror=lambda error: problems.append(str(error))):
         here = Path(folder)
         seen.add(here.resolve())
-        subfolders[:] = sorted(name for name in subfolders if (here / name).resolve() not in seen)
+        subfolders[:] = sorted(
+            name for name in subfolders if name != "__MACOSX" and (here / name).resolve() not in seen
+        )
         pictures += [
             Found(here / name, (here / name).relative_to(path))
             for name in sorted(files)
-            if name.lower().endswith((*PHOTOGRAPH_SUFFIXES, *RAW_SUFFIXES))
+            if name.lower().endswith((*PHOTOGRAPH_SUFFIXES, *RAW_SUFFIXES)) and not name.startswith(".")
         ]
     return pictures
 
@@ -165,7 +182,7 @@ def as_numbers(row: Mapping[str, str]) -> dict[str, str | int | float | None]:
 class Report:
     """A table of what was found, in a file that grows with every picture, so that an interrupted run can go on.
 
-    Several threads may add to it.
+    It knows pictures by their absolute paths.  Several threads may add to it.
 
     Args:
       path: of the CSV file, made if it is not there.
@@ -177,38 +194,48 @@ class Report:
 
     def __init__(self, path: Path, settings: str) -> None:
         self.path, self._settings, self._lock = path, settings, Lock()
-        self.rows: dict[str, dict[str, str]] = {}
-        if path.exists():
-            with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-                table = csv.DictReader(file)
-                if tuple(table.fieldnames or ()) != tuple(COLUMNS):
-                    raise ValueError(f"{path} is no report of ours, and would be added to: move it away")
-                self.rows = {row["file"]: row for row in table if row["error"] is not None}  # not cut short
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._append(dict(zip(COLUMNS, COLUMNS, strict=True)))
+        self._rows: dict[str, dict[str, str]] = {}
+        self._made_of: dict[str, str] = {}  # pictures, by their result
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else ""
+        header = ",".join(COLUMNS) + "\n"
+        if not text.startswith(header) and not header.startswith(text):
+            raise ValueError(f"{path} is no report of ours, and would be added to: move it away")
+        whole = text[: text.rfind("\n") + 1] or header  # the last line may have been cut short
+        if whole != text:
+            write_whole(path, whole.encode("utf-8", "surrogateescape"))
+        for row in csv.DictReader(io.StringIO(whole, newline="")):
+            self._take(row)
 
-    def done(self, file: str, result: Path | None) -> bool:
+    def done(self, picture: Path, result: Path | None) -> bool:
         """Whether a picture has been worked on with these settings, and its result is there."""
-        row = self.rows.get(file)
-        return (
-            row is not None
-            and not row["error"]
-            and row["settings"] == self._settings
-            and (result is None or result.exists())
-        )
+        row = self.row(picture)
+        if row is None or row["error"]:
+            return False
+        return result is None or (result.exists() and self._made_of.get(_key(result)) == row["file"])
 
-    def found(self, files: Iterable[str]) -> list[dict[str, str]]:
-        """Returns the rows, of these settings, of some pictures; those without one are left out."""
-        rows = (self.rows.get(file) for file in files)
-        return [row for row in rows if row is not None and row["settings"] == self._settings]
+    def row(self, picture: Path) -> dict[str, str] | None:
+        """Returns the row, of these settings, of a picture; None where it has none."""
+        row = self._rows.get(_key(picture))
+        return row if row is not None and row["settings"] == self._settings else None
 
-    def add(self, file: str, **values: object) -> None:
+    def add(self, picture: Path, *, result: Path | None = None, **values: object) -> None:
         """Adds a row, at once."""
-        row = dict.fromkeys(COLUMNS, "") | {name: str(value) for name, value in values.items()}
-        self.rows[file] = row | {"file": file, "settings": self._settings}
-        self._append(self.rows[file])
+        paths = {"file": _key(picture), "result": _key(result) if result else "", "settings": self._settings}
+        row = dict.fromkeys(COLUMNS, "") | {name: str(value) for name, value in values.items()} | paths
+        self._append(row)
+        self._take(row)
+
+    def _take(self, row: dict[str, str]) -> None:
+        self._rows[row["file"]] = row
+        if row["result"]:
+            self._made_of[row["result"]] = row["file"]
 
     def _append(self, row: dict[str, str]) -> None:
         with self._lock, self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+
+
+def _key(path: Path) -> str:
+    """What the report calls a path, wherever the program is called from."""
+    return os.path.abspath(path)  # noqa: PTH100 a link is a picture of its own

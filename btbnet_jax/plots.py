@@ -170,7 +170,7 @@ def _sizes(rows: Sequence[Sequence[Picture]]) -> Int[ndarray, "rows columns 2"]:
     shares = shapes / shapes.max(axis=-1, keepdims=True)
     bytes_of_side_1 = (shares.prod(axis=-1) * channels).sum()
     side = min(_LARGEST_SIDE, (_PANEL_BYTES / bytes_of_side_1) ** 0.5)
-    return np.maximum(np.rint(side * shares), 1).astype(int)
+    return np.maximum(np.rint(side * shares), 3).astype(int)  # something within the frame
 
 
 def _framed(picture: Picture) -> Picture:

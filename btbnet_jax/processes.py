@@ -105,7 +105,7 @@ def gathered(array: jax.Array | np.ndarray) -> np.ndarray:
 
 
 class Ballot:
-    """Asks at every step whether any process wishes to stop; all of them hear the same.
+    """Asks at every step whether any process wishes to stop, and why; all of them hear the same.
 
     Args:
       mesh: of the devices of all processes, in one axis.
@@ -114,16 +114,20 @@ class Ballot:
     def __init__(self, mesh: Mesh) -> None:
         self._sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
         self._share = mesh.size // jax.process_count()
-        self._count = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
         self._before: jax.Array | int = 0
 
-    def __call__(self, wish: bool) -> bool:
-        """Returns the wish of the only process, or what several wished a step ago: no step waits for it."""
+    def __call__(self, wish: int) -> int:
+        """Returns the wish of the only process, or the largest of several a step ago: no step waits for it.
+
+        Args:
+          wish: number of the signal that this process was sent, 0 for none.
+        """
         if jax.process_count() == 1:
             return wish
         votes = jax.make_array_from_process_local_data(self._sharding, np.full(self._share, wish, np.int32))
-        before, self._before = self._before, self._count(votes)
-        return int(before) > 0
+        before, self._before = self._before, self._largest(votes)
+        return int(before)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
     table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def write_curve_csv(path: Path, curves: Mapping[str, Curve]) -> None:
@@ -80,7 +80,8 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
       ValueError: NaN or infinity, which JSON does not have.
     """
-    write_whole(path, (json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_whole(path, text.encode("utf-8", "surrogateescape"))  # names of files need not be UTF-8
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from btbnet_jax.sources.archives import archives_in, unpack
@@ -77,3 +78,17 @@ def test_a_cut_tar_is_named(tmp_path: Path):
     archive.write_bytes(archive.read_bytes()[:-60])
     _, (problem,) = unpack([archive], tmp_path / "work")
     assert re.search(r"a\.tgz: .*cut short", problem)
+
+
+def test_a_tar_whose_compression_is_damaged_is_named(tmp_path: Path):
+    for suffix in ("bz2", "xz"):
+        archive = tmp_path / f"a.tar.{suffix}"
+        with tarfile.open(archive, f"w:{suffix}") as members:  # pyright: ignore[reportCallIssue, reportArgumentType]
+            member = tarfile.TarInfo("1.jpg")
+            member.size = 100_000
+            members.addfile(member, io.BytesIO(np.random.default_rng(0).bytes(member.size)))
+        data = bytearray(archive.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
+        archive.write_bytes(data)
+        _, problems = unpack([archive], tmp_path / suffix)
+        assert [str(archive) in problem for problem in problems] == [True]

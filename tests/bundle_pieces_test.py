@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -55,6 +56,14 @@ def test_pieces_make_the_file_of_the_newest_average_in_half_precision_again(hand
     expected = flat(jax.tree.map(lambda leaf: leaf + np.float32(2), initial_params(CONFIG)[1]))
     for name, array in flat(weights.params).items():
         np.testing.assert_allclose(array, expected[name], rtol=2**-10, err_msg=name)
+
+
+def test_what_a_run_learned_in_bfloat16_computes_in_float32_at_home(tmp_path: Path):
+    config = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, dtype="bfloat16"))
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        checkpoints.save(1, {"params": initial_params(config)[1]}, {"config": config.to_json()})
+    hand_out(tmp_path / "run", tmp_path / "out")
+    assert join(tmp_path / "out", tmp_path / "joined.safetensors").config == CONFIG.network
 
 
 def test_what_is_handed_out_again_takes_the_place_of_what_was(run: Path, handed_out: Path, tmp_path: Path):

@@ -52,6 +52,8 @@ def test_ctrl_c_while_libraries_are_imported_is_no_traceback(
 def test_photographs_need_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["data", "simulated", "--config", "photographs", "--data-dir", str(tmp_path)]) == 1
     assert "needs --manual-dir" in capsys.readouterr().err
+    assert main(["data", "simulated", "--manual-dir", str(tmp_path), "--data-dir", str(tmp_path)]) == 1
+    assert "--manual-dir has no effect with --config generated" in capsys.readouterr().err
 
 
 def test_pairs_of_ones_own_are_built_from_two_folders_and_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -13,6 +13,12 @@ from pathlib import Path
 import jax
 import pytest
 
+from btbnet_jax.cli import main
+from btbnet_jax.images import write_png
+from btbnet_jax.network import init_params
+from btbnet_jax.weights import Weights, save_weights
+from tests.raw_sets import noise
+from tests.small_runs import CONFIG
 from tests.small_sets import build_pairs, half_in_focus
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # also for the commands that tests start
@@ -53,6 +59,32 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tests = {f"test{number}": half_in_focus(100 + number) for number in range(3)}
     build_pairs(folder, "small", pairs | tests, test=tuple(tests))
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of the smallest network, with fresh parameters."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    params = jax.device_get(init_params(jax.random.key(0), CONFIG.network))
+    save_weights(path, Weights(params, CONFIG.network, {"config": CONFIG.to_json()}, "CC0-1.0"))
+    return path
+
+
+@pytest.fixture
+def detect(small_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """`btbnet detect` in a folder with some photographs, writing into `focus`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "album/b.png", "album/deep/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_png(tmp_path / name, noise((20, 24)))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["detect", "--weights", str(small_weights), *arguments])
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return call
 
 
 @pytest.fixture

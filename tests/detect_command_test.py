@@ -1,67 +1,25 @@
 """`btbnet detect`, called as a function and, for pipes, as a command."""
 
-import csv
 import io
-import json
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from btbnet_jax.cli import main
 from btbnet_jax.detect import Detector
-from btbnet_jax.images import encode_png, quantise, read_image, read_mask, write_png
-from btbnet_jax.network import init_params
-from btbnet_jax.weights import Weights, save_weights
+from btbnet_jax.images import encode_png, quantise, read_image, read_mask
+from tests.detect_results import results, rows
 from tests.raw_sets import noise
-from tests.small_runs import CONFIG
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    params = jax.device_get(init_params(jax.random.key(0), CONFIG.network))
-    save_weights(path, Weights(params, CONFIG.network, {"config": CONFIG.to_json()}, "CC0-1.0"))
-    return path
-
-
-@pytest.fixture
-def detect(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """`btbnet detect` in a folder with some photographs, writing into `focus`."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.png", "album/b.png", "album/deep/c.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        write_png(tmp_path / name, noise((20, 24)))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(["detect", "--weights", str(weights), *arguments])
-        output = capsys.readouterr()
-        return status, output.out, output.err
-
-    return call
-
-
-def results(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-def rows(folder: Path) -> dict[str, dict[str, str]]:
-    with (folder / "report.csv").open(newline="", encoding="utf-8") as file:
-        return {row["file"]: row for row in csv.DictReader(file)}
-
-
-def test_files_and_folders_have_their_maps_under_their_names(detect, weights: Path, tmp_path: Path):
+def test_files_and_folders_have_their_maps_under_their_names(detect, small_weights: Path, tmp_path: Path):
     status, output, errors = detect("a.png", "album")
     assert (status, output, "3 of 3 pictures done" in errors) == (0, "", True), errors
     assert results(tmp_path / "focus") == ["a_focus.png", "b_focus.png", "deep/c_focus.png", "report.csv"]
-    expected = Detector.load(str(weights))(tmp_path / "a.png")
+    expected = Detector.load(str(small_weights))(tmp_path / "a.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "focus" / "a_focus.png"), quantise(expected.focus_map))
     row = rows(tmp_path / "focus")["a.png"]
     assert (row["height"], row["width"], row["error"]) == ("20", "24", "")
@@ -90,8 +48,10 @@ def test_every_kind_of_picture_is_written(detect, tmp_path: Path, kind: str, nam
     assert read_image(tmp_path / "focus" / name).shape[:2] == size
 
 
-def test_arrays_and_16_bits_hold_the_map_itself_and_inverted_ones_its_negative(detect, weights: Path, tmp_path: Path):
-    focus_map = Detector.load(str(weights))(tmp_path / "a.png").focus_map
+def test_arrays_and_16_bits_hold_the_map_itself_and_inverted_ones_its_negative(
+    detect, small_weights: Path, tmp_path: Path
+):
+    focus_map = Detector.load(str(small_weights))(tmp_path / "a.png").focus_map
     for kind in ("npy", "map16", "mask"):
         assert detect("a.png", "--kind", kind, "--invert")[0] == 0
     np.testing.assert_array_equal(np.load(tmp_path / "focus" / "a_focus.npy"), 1 - focus_map)
@@ -106,72 +66,6 @@ def test_all_maps_are_shown_in_a_labelled_panel(detect, tmp_path: Path):
     assert read_image(tmp_path / "focus" / "a_maps.png").shape[1] > 5 * 20
 
 
-def test_a_second_run_does_only_what_is_missing(detect, tmp_path: Path):
-    assert detect("a.png", "album")[0] == 0
-    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "focus").rglob("*_focus.png")}
-    (tmp_path / "focus" / "b_focus.png").unlink()
-    status, _, errors = detect("a.png", "album")
-    assert (status, "3 of 3 pictures done, 2 of them before" in errors) == (0, True), errors
-    changed = [path.name for path, time in first.items() if path.stat().st_mtime_ns != time]
-    assert changed == ["b_focus.png"]
-
-
-def test_results_are_not_taken_for_photographs_the_next_time(detect, tmp_path: Path):
-    for _ in range(2):
-        status, _, errors = detect(".", "--output", "album/results")
-        assert (status, "3 of 3 pictures done" in errors) == (0, True), errors
-    assert results(tmp_path / "album" / "results") == [
-        "a_focus.png",
-        "album/b_focus.png",
-        "album/deep/c_focus.png",
-        "report.csv",
-    ]
-
-
-def test_what_is_written_is_in_the_report_before_the_next_is_computed(
-    detect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    compute, reported = Detector.detect, []
-
-    def watched(*arguments: Any, **options: Any) -> Any:
-        for _ in range(200):
-            reported.append(len(rows(tmp_path / "focus")))
-            if reported[-1] == len(seen):
-                break
-            time.sleep(0.05)
-        seen.append(1)
-        return compute(*arguments, **options)
-
-    seen: list[int] = []
-    monkeypatch.setattr(Detector, "detect", watched)
-    assert detect("album", "--batch", "1")[0] == 0
-    assert (reported[-1], len(seen)) == (1, 2)
-
-
-def test_nothing_is_overwritten_unasked(detect, tmp_path: Path):
-    (tmp_path / "focus").mkdir()
-    (tmp_path / "focus" / "a_focus.png").write_text("mine")
-    status, _, errors = detect("a.png", "album/b.png")
-    assert (status, "focus/a_focus.png is there already" in errors) == (1, True), errors
-    assert (tmp_path / "focus" / "a_focus.png").read_text() == "mine"
-    assert (tmp_path / "focus" / "b_focus.png").exists()
-    assert detect("a.png", "--overwrite")[0] == 0
-    assert read_mask(tmp_path / "focus" / "a_focus.png").shape == (20, 24)
-
-
-def test_a_result_of_other_settings_is_not_taken_for_done(detect):
-    assert detect("a.png", "--kind", "mask")[0] == 0
-    status, _, errors = detect("a.png", "--kind", "mask", "--threshold", "0.9")
-    assert (status, "of other settings: give --overwrite" in errors) == (1, True), errors
-
-
-def test_exact_maps_are_a_setting_of_their_own(detect, tmp_path: Path):
-    assert detect("a.png")[0] == 0
-    assert "is there already, of other settings" in detect("a.png", "--exact")[2]
-    assert detect("a.png", "--exact", "--overwrite")[0] == 0
-    assert results(tmp_path / "focus") == ["a_focus.png", "report.csv"]
-
-
 def test_pictures_that_cannot_be_read_are_named_and_the_others_done(detect, tmp_path: Path):
     (tmp_path / "album" / "bad.jpg").write_text("<html>")
     (tmp_path / "album" / "empty.png").touch()
@@ -182,17 +76,6 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_done(detect, tmp_
     assert "btbnet: absent.jpg: there is no such file or folder" in errors
     assert results(tmp_path / "focus") == ["b_focus.png", "deep/c_focus.png", "report.csv"]
     assert "web page" in rows(tmp_path / "focus")["album/bad.jpg"]["error"]
-
-
-def test_what_was_done_before_and_what_was_refused_are_not_counted_together(detect, tmp_path: Path):
-    status, _, errors = detect("absent.jpg", "a.png")
-    assert (status, "1 of 1 picture done; " in errors) == (1, True), errors
-    status, _, errors = detect("a.png", "--invert")
-    assert (status, "0 of 1 picture done; " in errors) == (1, True), errors
-    (tmp_path / "empty").mkdir()
-    status, _, errors = detect("empty", "--output", "other")
-    assert (status, errors.startswith("btbnet: empty: no pictures in it")) == (1, True), errors
-    assert not (tmp_path / "other").exists()
 
 
 def test_raw_photographs_beside_others_are_mentioned(detect, tmp_path: Path):
@@ -234,27 +117,6 @@ def test_what_is_hardly_in_focus_is_listed(detect, tmp_path: Path):
     assert results(tmp_path / "focus") == ["report.csv"]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "json"])
-def test_a_report_is_written_where_it_is_asked_for(detect, tmp_path: Path, suffix: str):
-    assert detect("album", "--report", f"found.{suffix}")[0] == 0
-    if suffix == "csv":
-        with (tmp_path / "found.csv").open(newline="") as file:
-            files = [row["file"] for row in csv.DictReader(file)]
-    else:
-        files = [row["file"] for row in json.loads((tmp_path / "found.json").read_text())["pictures"]]
-    assert files == ["album/b.png", "album/deep/c.png"]
-
-
-def test_a_report_in_json_has_numbers_and_one_that_cannot_be_written_is_refused_before_the_work(detect, tmp_path: Path):
-    assert detect("a.png", "--report", "found.json")[0] == 0
-    (row,) = json.loads((tmp_path / "found.json").read_text())["pictures"]
-    assert (row["height"], row["width"], row["error"], type(row["focus"])) == (20, 24, None, float)
-    (tmp_path / "file").touch()
-    status, _, errors = detect("album", "--output", "new", "--report", "file/found.csv")
-    assert (status, "cannot write into file: " in errors) == (1, True), errors
-    assert not (tmp_path / "new").exists()
-
-
 def test_a_raw_photograph_that_is_named_is_refused_with_what_to_do(detect, tmp_path: Path):
     Image.fromarray(noise((9, 9))).save(tmp_path / "preview.tif")
     (tmp_path / "preview.tif").rename(tmp_path / "b.NEF")
@@ -280,6 +142,9 @@ def test_a_folder_that_contains_itself_ends(detect, tmp_path: Path):
         (["-", "--all-maps"], "--all-maps has no effect with -"),
         (["-", "--output", "maps"], "--output has no effect with -"),
         (["a.png", "--kind", "none", "--all-maps"], "--all-maps has no effect with --kind none"),
+        (["a.png", "--kind", "none", "--invert"], "--invert has no effect with --kind none"),
+        (["a.png", "--report", "focus/report.csv"], "is where what was done is kept"),
+        (["--list", "/dev/null"], "/dev/null names no picture: a list has one path a line"),
         (["album", "--output", "album/../album"], "album is searched for photographs, and what is written there would"),
         (["a.png", "--tile", "8"], "a tile 16 pixels a side or more"),
         (["a.png", "--weights", "absent"], "no weights absent found"),
@@ -306,13 +171,13 @@ def test_a_device_that_is_not_there_is_named():
     assert "Traceback" not in done.stderr
 
 
-def test_a_picture_goes_through_a_pipe(weights: Path):
+def test_a_picture_goes_through_a_pipe(small_weights: Path):
     image = noise((10, 12))
     done = subprocess.run(
-        [sys.executable, "-m", "btbnet_jax", "detect", "--weights", str(weights), "-"],
+        [sys.executable, "-m", "btbnet_jax", "detect", "--weights", str(small_weights), "-"],
         input=encode_png(image),
         capture_output=True,
         check=True,
     )
-    expected = quantise(Detector.load(str(weights))(image).focus_map)
+    expected = quantise(Detector.load(str(small_weights))(image).focus_map)
     np.testing.assert_allclose(read_mask(io.BytesIO(done.stdout)).astype(int), expected, atol=1)

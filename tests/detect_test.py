@@ -120,9 +120,9 @@ def test_what_tools_need_follows_from_the_map():
     detection = Detection(focus_map, {}, ())
     assert detection.fraction_in_focus() == 13 / 48
     assert detection.fraction_in_focus(0.9) == 1 / 48
-    assert detection.sharpest_box() == Box(top=2, left=3, bottom=5, right=7)
-    assert detection.sharpest_box(0.9) == Box(1, 1, 2, 2)
-    assert Detection(np.zeros((3, 3), np.float32), {}, ()).sharpest_box() is None
+    assert detection.box_in_focus() == Box(top=2, left=3, bottom=5, right=7)
+    assert detection.box_in_focus(0.9) == Box(1, 1, 2, 2)
+    assert Detection(np.zeros((3, 3), np.float32), {}, ()).box_in_focus() is None
     assert detection.mask(0.75).sum() == 13
 
 

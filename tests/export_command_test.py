@@ -84,6 +84,10 @@ def test_what_cannot_be_done_is_said_in_a_line(
     (tmp_path / "a.json").write_text("mine")
     assert "there already" in error("--weights", weights)
     assert (tmp_path / "a.json").read_text() == "mine"
+    (tmp_path / "a.safetensors").write_bytes(before := Path(weights).read_bytes())
+    here = ("--weights", str(tmp_path / "a.safetensors"), "--params", "beside", "--overwrite")
+    assert "a.safetensors would be replaced by the same parameters in float32" in error(*here)
+    assert (tmp_path / "a.safetensors").read_bytes() == before
 
 
 def test_the_help_shows_examples(capsys: pytest.CaptureFixture[str]):

@@ -150,6 +150,13 @@ def test_a_map_of_another_size_is_refused_by_name():
         LevelCounts.from_maps("bird", random_levels(8, 9), random_levels(9, 8))
 
 
+def test_maps_and_masks_that_are_no_levels_are_refused():
+    levels = random_levels(8, 9)
+    for focus_map, mask in ((levels / np.float32(255), levels), (levels, levels > 127)):
+        with pytest.raises(ValueError, match="bird: map and mask have levels of 0 to 255 as uint8, not "):
+            LevelCounts.from_maps("bird", focus_map, mask)
+
+
 def test_polarity_swapped_twice_is_nothing():
     counts = random_counts("a")
     assert rows(counts.swap_polarity()) != rows(counts)

@@ -52,6 +52,14 @@ def test_a_run_that_goes_on_drops_the_rows_of_steps_that_it_repeats(tmp_path: Pa
     assert (tmp_path / "validation.csv").read_text() == "step,mae\n15,0.75\n"
 
 
+def test_a_row_that_was_cut_short_is_dropped(tmp_path: Path):
+    for rest in ("15", "15,0.3,1\n", "\n", "\0\0"):
+        (tmp_path / "training.csv").write_text(f"step,loss\n5,0.5\n{rest}")
+        with Journal(tmp_path, step=20) as journal:
+            journal.write("training", 25, {"loss": 0.25})
+        assert (tmp_path / "training.csv").read_text() == "step,loss\n5,0.5\n25,0.25\n"
+
+
 def test_a_run_that_starts_over_again_and_again_keeps_no_row(tmp_path: Path):
     for _ in range(3):
         with Journal(tmp_path) as journal:

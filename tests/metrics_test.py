@@ -217,6 +217,7 @@ def test_an_empty_map_is_all_in_focus_for_adaptive_thresholds_and_blurred_for_ot
 def test_a_mask_without_focus_scores_0_for_focus():
     scores = metrics.scores(counts_of((random_pair()[0], constant(0))))
     assert scores["adaptive"] == scores["focus_at_half"] == scores["max_of_mean"] == scores["mean_of_max"] == 0
+    assert scores["adaptive_pooled"] == 0
     assert 0 < scores["blur_at_half"] < 1
 
 

@@ -15,6 +15,7 @@ def touch(folder: Path, *names: str) -> None:
 
 def test_folders_hold_pictures_at_any_depth_and_other_files_are_left_out(tmp_path: Path):
     touch(tmp_path, "b.JPG", "a/c.png", "a/x.png/d.tif", "notes.txt", "e", "b.CR2", "a/c.nef")
+    touch(tmp_path, "._b.JPG", "__MACOSX/b.JPG")  # which macOS leaves
     found, problems, (note,) = find_pictures([str(tmp_path)])
     assert [str(picture.inside) for picture in found] == ["b.JPG", "a/c.png", "a/x.png/d.tif"]
     assert (problems, "raw photographs left out, 2 of them: develop" in note) == ([], True)
@@ -88,20 +89,29 @@ def test_work_that_nobody_waits_for_is_not_begun():
 def test_a_report_goes_on_where_it_was_cut_short(tmp_path: Path):
     path = tmp_path / "report.csv"
     report = Report(path, "one")
-    report.add("a.jpg", focus=0.5, result="a.png")
-    report.add("b, with a comma.jpg", error="damaged")
+    report.add(Path("a.jpg"), focus=0.5, result=tmp_path / "a.png")
+    report.add(Path("b, with a comma.jpg"), error="damaged")
     with path.open("a") as file:
-        file.write("c.jpg,c.png,one,3")
+        file.write(f"{Path.cwd()}/c.jpg,c.png,one,3")
     again = Report(path, "one")
-    assert again.done("a.jpg", None)
-    assert not again.done("a.jpg", tmp_path / "a.png")  # whose result is gone
-    assert not again.done("b, with a comma.jpg", None)
-    assert not again.done("c.jpg", None)
-    assert not Report(path, "two").done("a.jpg", None)
+    assert again.done(Path("a.jpg"), None)
+    assert not again.done(Path("a.jpg"), tmp_path / "a.png")  # whose result is gone
+    assert not again.done(Path("b, with a comma.jpg"), None)
+    assert not again.done(Path("c.jpg"), None)
+    again.add(Path("d.jpg"), focus=0.25)
+    assert Report(path, "one").done(Path("d.jpg"), None)
+    assert not Report(path, "two").done(Path("a.jpg"), None)
+
+
+def test_a_report_whose_first_line_was_cut_short_begins_anew(tmp_path: Path):
+    (tmp_path / "report.csv").write_text("file,res")
+    Report(tmp_path / "report.csv", "one").add(Path("a.jpg"), focus=1)
+    assert Report(tmp_path / "report.csv", "one").done(Path("a.jpg"), None)
 
 
 def test_another_file_of_the_reports_name_is_not_added_to(tmp_path: Path):
-    (tmp_path / "report.csv").write_text("mine\n")
-    with pytest.raises(ValueError, match="is no report of ours"):
-        Report(tmp_path / "report.csv", "one")
-    assert (tmp_path / "report.csv").read_text() == "mine\n"
+    for text in ("mine\n", "mine"):
+        (tmp_path / "report.csv").write_text(text)
+        with pytest.raises(ValueError, match="is no report of ours"):
+            Report(tmp_path / "report.csv", "one")
+        assert (tmp_path / "report.csv").read_text() == text

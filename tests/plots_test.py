@@ -91,6 +91,12 @@ def test_a_panel_of_many_grainy_pictures_stays_below_2_megabytes(tmp_path: Path)
     assert 5e5 < path.stat().st_size < 2e6
 
 
+def test_a_panel_has_room_for_a_picture_of_hardly_any_width(tmp_path: Path):
+    path = tmp_path / "panel.png"
+    plots.panel(path, [[noise(1, 900, 3), noise(900, 1)]], column_titles=["image", "map"], row_titles=["thin"])
+    assert images.read_image(path).size
+
+
 @pytest.mark.parametrize(("columns", "titles"), [(["a"], ["x"]), (["a", "b"], []), (["a", "b"], ["x", "y"])])
 def test_a_panel_with_titles_that_do_not_fit_is_refused(tmp_path: Path, columns: list[str], titles: list[str]):
     with pytest.raises(ValueError, match="do not make a panel"):

@@ -38,7 +38,10 @@ def swapped_primaries() -> bytes:
 
 def test_a_plain_picture_is_that_of_the_data_sets_without_a_word(tmp_path: Path):
     image = noise((7, 9))
-    for data in (saved(image), saved(image, "JPEG"), saved(image, "TIFF"), saved(image, icc_profile=profile("sRGB"))):
+    plain = [saved(image), saved(image, icc_profile=profile("sRGB"))]
+    plain += [saved(image, kind) for kind in ("JPEG", "TIFF", "BMP", "PPM")]
+    plain += [saved(image[..., 0], "PPM"), saved(Image.fromarray(image).convert("1"), "PPM")]  # PGM and PBM
+    for data in plain:
         photograph = read_photograph(data)
         np.testing.assert_array_equal(photograph.image, read_image(data))
         assert photograph.notes == ()

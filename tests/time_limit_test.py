@@ -1,6 +1,7 @@
 """A run that has little time: how it stops, and how another one starts from what it has learned."""
 
 import dataclasses
+import json
 import signal
 import threading
 from pathlib import Path
@@ -39,6 +40,19 @@ def test_a_run_that_its_limit_stops_at_every_step_ends_with_the_bits_of_one_with
     run(small_data, tmp_path, max_seconds=600.0)  # the alarm of a run that has ended does not ring later
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert read(find(tmp_path)[0]).digests == read(find(whole)[0]).digests
+
+
+def test_what_its_limit_stops_is_scored_first(small_data: Path, tmp_path: Path):
+    config = dataclasses.replace(UNVALIDATED, data=CONFIG.data)
+    with pytest.raises(Stopped):
+        run(small_data, tmp_path, config, max_seconds=1e-3)
+    assert [row["step"] for row in table(tmp_path / "validation.csv")] == ["1"]
+
+
+def test_a_run_that_ended_before_it_saved_anything_binds_nobody(small_data: Path, tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps(UNVALIDATED.to_json() | {"accumulate": 2}))
+    with pytest.raises(Stopped):
+        run(small_data, tmp_path, max_seconds=1e-3)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])

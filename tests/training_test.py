@@ -87,6 +87,16 @@ def test_quick_convolutions_make_the_updates_of_direct_ones(step, params: Any, m
     assert_close(found.optimiser, expected.optimiser, tolerance=1e-5)
 
 
+def test_updates_in_bfloat16_are_those_in_float32_but_for_its_rounding(step, params: Any):
+    batch = batch_of([(16, 16), (5, 7), (16, 16), (1, 1), (9, 12), (2, 16), (16, 16), (0, 0)])
+    half = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, dtype="bfloat16"))
+    (found, (figures, *_)), (_, (expected, *_)) = run(make_train_step(half), params, batch), run(step, params, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {jnp.dtype("float32")}
+    assert figures["loss"] != expected["loss"]
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(figures[name], expected[name], rtol=0.05)
+
+
 def test_the_gradient_of_a_batch_is_the_sum_of_those_of_its_parts_which_devices_share(params: Any):
     data = dataclasses.replace(CONFIG.data, batch_size=4)
     config = dataclasses.replace(CONFIG, loss=LossConfig(overlap_weight=0.5), data=data)

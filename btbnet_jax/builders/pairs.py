@@ -18,7 +18,13 @@ from btbnet_jax.sources.checks import Findings, Pair, SourceError, check_pairs
 
 
 class PairBuilder(SourceBuilder, skip_registration=True):
-    """A set of images and their masks, all of which are checked before anything is written."""
+    """A set of images and their masks, all of which are checked before anything is written.
+
+    Attributes:
+      OPTIONAL: splits that not everybody has the files of.
+    """
+
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset()
 
     def _find(self, roots: Sequence[Path]) -> Findings:
         raise NotImplementedError
@@ -26,7 +32,8 @@ class PairBuilder(SourceBuilder, skip_registration=True):
     def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
         folder = self._manual_folder(dl_manager)
         findings = self._find((folder,))
-        if findings.problems and (archives := archives_in(folder)):
+        incomplete = findings.problems or self.OPTIONAL - findings.splits.keys()
+        if incomplete and (archives := archives_in(folder)):
             folders, broken = unpack(archives, self._workspace)
             findings = self._find((folder, *folders))
             (findings.problems or findings.notes).extend(broken)  # an archive that is not needed is no problem
@@ -59,6 +66,7 @@ class ShiBuilder(PairBuilder, skip_registration=True):
 class DutBuilder(PairBuilder, skip_registration=True):
     """DUT's photographs."""
 
+    OPTIONAL = frozenset({"train"})
     name = "dut"
     DESCRIPTION = dut.__doc__ or ""
     HOMEPAGE = "http://ice.dlut.edu.cn/ZhaoWenda/BTBCRLNet.html"

@@ -18,7 +18,7 @@ from btbnet_jax.sources import generated, simulated
 from btbnet_jax.weights import Weights
 
 _SMALL = (
-    "--width=0.03125 --size=64 --dtype=float32 --batch_size=2 --accumulate=1 --threads=2 --steps=8 --warmup_steps=2 "
+    "--width=0.03125 --size=64 --batch_size=2 --threads=2 --steps=8 --warmup_steps=2 "
     "--log_every=1 --save_every=1 --evaluate_every=100"
 )
 _FULL = (

@@ -76,7 +76,7 @@ def pack(
         ("masks", "pairs/masks"),
         ("clear photographs", "clear"),
     ):
-        of_kind = {f"data/{name}": data for name, data in packed.files.items() if name.startswith(f"{folder}/")}
+        of_kind = {f"data/{name}": file for name, file in packed.files.items() if name.startswith(f"{folder}/")}
         members[f"{kind}, {len(of_kind)}"] = of_kind
     manifest = {"stages": {stage: RECIPE[stage] for stage in stages}, "quality": packed.quality, "sets": packed.sets}
     members["manifest"] = {"manifest.json": json.dumps(manifest, indent=1).encode()}

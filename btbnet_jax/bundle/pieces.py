@@ -1,5 +1,6 @@
 """Brings parameters home: a weights file in pieces small enough to be handed out, and the file made of them again."""
 
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -19,7 +20,8 @@ INDEX = "pieces.json"
 def hand_out(source: Path, folder: Path, *, storage: Storage = "float16") -> str:
     """Writes what a run has learned into a folder: parameters alone, their average where the run keeps one, in pieces.
 
-    What was handed out there before is kept until all of the new is written.
+    Whatever type of numbers the run computed in, the network of the file computes in float32.  What was handed out
+    there before is kept until all of the new is written.
 
     Args:
       source: run, checkpoint or weights file.
@@ -35,7 +37,8 @@ def hand_out(source: Path, folder: Path, *, storage: Storage = "float16") -> str
       FileNotFoundError: there is no run, or it has saved nothing yet.
       CheckpointError: its best checkpoint is damaged.
     """
-    weights = weights_of(source, licence="")._replace(storage=storage)
+    weights = weights_of(source, licence="")
+    weights = weights._replace(storage=storage, config=dataclasses.replace(weights.config, dtype="float32"))
     with tempfile.TemporaryDirectory() as workspace:
         file = Path(workspace, "whole.safetensors")
         save_weights(file, weights)

@@ -21,15 +21,20 @@ import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 SETS = {"simulated": "simulated/layered", "shi": "pairs/shi_train"}
-LEAST_SECONDS = 30
+LEAST_SECONDS = 120
 """That a stage is begun with: it would hardly be compiled in fewer."""
 LEAST_STEPS = 100
 """Of a second stage, whose optimiser is warmed up first; where even these take too long, the clock stops them."""
-TIME_IS_UP, STOPPED = 128 + signal.SIGALRM, (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM)
-"""Exit status of ``train.py``, the last where the signal came before it listened."""
+START_SECONDS = 15
+"""Of ``train.py``, before it counts those that it has."""
+TIME_IS_UP = 128 + signal.SIGALRM
+"""Exit status of ``train.py`` where its seconds were over."""
+STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM)
+"""Likewise where it was stopped by a signal, the last where it did not listen yet."""
+
+_LOOK = "import jax, train; print('the packages are there; to train on:', jax.devices())"
 
 
 class RunnerError(RuntimeError):
@@ -48,8 +53,9 @@ def parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="folder for the pieces of the parameters")
     add("--work", type=Path, default=Path("/tmp/btbnet_3s"), help="folder for everything else (default: %(default)s)")
     add("--reserve", type=float, default=60.0, help="seconds of them that training leaves, to hand out (default: 60)")
-    add("--share", type=float, default=0.45, help="of the time, that the first of two stages may take (default: 0.45)")
-    add("--storage", default="float16", help="of what is handed out (default: float16)")
+    add("--share", type=float, default=0.45, help="of what is left when the first of two stages begins, for it (0.45)")
+    kinds = ("float32", "float16", "bfloat16", "int8")
+    add("--storage", choices=kinds, default="float16", help="of what is handed out (default: float16)")
     add("--skip-wheels", action="store_true", help="the packages are there already")
     add("--both", default="", help='flags of train.py for all stages, such as "--accumulate=4 --remat"')
     for stage in SETS:
@@ -77,7 +83,6 @@ class Runner:
         self._bundle = self._work / "bundle"
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped = False
-        self._speed: tuple[float, float] | None = None  # seconds that a stage took beside its steps, and for each step
 
     def run(self) -> int:
         """Trains stage after stage, hands out, and returns the exit status: 0, 143 by a signal, or of what failed."""
@@ -86,16 +91,17 @@ class Runner:
         self._unpack()
         stages = json.loads((self._bundle / "manifest.json").read_text("utf-8"))["stages"]
         self._install()
+        self._look()
         self._build(stages)
         status, start = 0, self._bundle / "weights" / "start.safetensors"
         for stage, flag_file in stages.items():
             is_last = stage == list(stages)[-1]
-            if not self._closed(stage).exists():
-                status = self._train(stage, flag_file, start, is_last=is_last)
-            elif not is_last:  # its parameters were handed out when it ended
+            if self._closed(stage).exists() and not is_last:  # its parameters were handed out when it ended
                 start = self._run_dir(stage)
                 continue
-            self._hand_out(stage)
+            if not self._closed(stage).exists():
+                status = self._train(stage, flag_file, start, is_last=is_last)
+            self._hand_out(stage, has_to_succeed=is_last or status != 0)
             if status:
                 break
             start = self._run_dir(stage)
@@ -129,6 +135,11 @@ class Runner:
         self._succeed("-m", "pip", "install", *options, *map(str, wheels))
         unfinished.rename(site)
 
+    def _look(self) -> None:
+        """Fails, before anything takes its minutes, where packages are missing or there is nothing to train on."""
+        if not (self._work / "runs").exists():
+            self._succeed("-c", _LOOK, platforms=_platforms())
+
     def _build(self, stages: Collection[str]) -> None:
         """Builds the data sets as anybody does, from the photographs of the bundle."""
         data, command = self._bundle / "data", ("-m", "btbnet_jax", "data")
@@ -142,25 +153,31 @@ class Runner:
             self._succeed(*command, "pairs", "--name", name, *pairs, "--focus", "white", *where)
 
     def _train(self, stage: str, flag_file: str, start: Path, *, is_last: bool) -> int:
-        """Trains a stage for what time there is, and returns its exit status; after its share it is finished."""
+        """Trains a stage for what time there is, and returns its exit status.
+
+        One that is not the last is finished after its share of the time, and after a failure if it had saved something.
+        """
         if self._stopped:
             return STOPPED[0]
-        began, is_new = time.monotonic(), not self._run_dir(stage).exists()
+        began, before = time.monotonic(), self._rows(stage)
         left = self._begun + self._limit - began
         if left < LEAST_SECONDS:
             return TIME_IS_UP
-        share = left if is_last else min(left, self._begun + self._options.share * self._limit - began)
+        share = left if is_last else self._options.share * left
         flags = [f"--flagfile={flag_file}", f"--data={SETS[stage]}", f"--data_dir={self._work / 'data'}"]
         flags += [f"--run_dir={self._run_dir(stage)}", f"--init_from={start if start.exists() else ''}"]
         flags += [*self._steps(stage, left), *shlex.split(self._options.both)]
-        flags += [*shlex.split(getattr(self._options, stage)), f"--max_seconds={max(1.0, share):.1f}"]
-        status = self._call("train.py", *flags, platforms=os.environ.get("JAX_PLATFORMS") or "cuda,cpu")
+        flags += [*shlex.split(getattr(self._options, stage)), f"--max_seconds={max(1.0, share - START_SECONDS):.1f}"]
+        status = self._call("train.py", *flags, platforms=_platforms())
+        self._note_speed(stage, time.monotonic() - began, self._rows(stage)[len(before) :])
         if status == TIME_IS_UP and share < left:
             self._said(f"{stage} has had its share of the time; the next stage starts from where it is")
             status = 0
+        elif status not in (0, TIME_IS_UP, *STOPPED) and not is_last and self._has_saved(stage):
+            self._said(f"{stage} failed with status {status}, see above; the next stage starts from what it had saved")
+            status = 0
         if not status:
             self._closed(stage).touch()
-            self._speed = self._measured(stage, time.monotonic() - began) if is_new else None
         return status
 
     def _steps(self, stage: str, left: float) -> list[str]:
@@ -168,31 +185,48 @@ class Runner:
 
         They are noted, for the same command has to go on with as many.  A tenth of the time is left to validate in.
         """
-        note = self._work / f"{stage}.steps"
-        if not note.exists() and self._speed is not None:
-            beside, each = self._speed
+        note, speed = self._work / f"{stage}.steps", self._work / "speed.json"
+        if speed.exists() and not self._run_dir(stage).exists():
+            beside, each = json.loads(speed.read_text("utf-8"))
             note.write_text(str(max(LEAST_STEPS, int(0.9 * (left - beside) / each))))
         return [f"--steps={note.read_text()}"] if note.exists() else []
 
-    def _measured(self, stage: str, seconds: float) -> tuple[float, float] | None:
-        """Of a stage that took so many seconds in all: those beside its steps, and those of each step."""
-        run = self._run_dir(stage)
-        try:
-            batch = json.loads((run / "config.json").read_text("utf-8"))["data"]["batch_size"]
-            with (run / "training.csv").open(newline="") as file:
-                last = list(csv.DictReader(file))[-1]
-            each = batch / float(last["images_per_second"])
-        except (OSError, ValueError, LookupError, ZeroDivisionError):
-            return None  # the steps of the recipe are taken
-        return max(0.0, seconds - int(last["step"]) * each), each
+    def _note_speed(self, stage: str, seconds: float, rows: list[dict[str, str]]) -> None:
+        """Notes and says how fast the machine trained, in these seconds, which have these rows of figures.
 
-    def _hand_out(self, stage: str) -> None:
-        """Hands out what a stage has learned, where it has learned anything."""
-        if not any(path.name.isdigit() for path in (self._run_dir(stage) / "checkpoints").glob("*")):
+        The first row has the compilation in it, so one alone says nothing, and the steps of a recipe are taken.
+        """
+        if len(rows) < 2:
             return
-        command = ("-m", "btbnet_jax", "bundle", "hand-out", str(self._run_dir(stage)), str(self._output))
-        # To its end, whatever signals come.
-        self._succeed(*command, "--storage", self._options.storage, heeds_signals=False)
+        batch = json.loads((self._run_dir(stage) / "config.json").read_text("utf-8"))["data"]["batch_size"]
+        each = batch / max(float(row["images_per_second"]) for row in rows)
+        steps = int(rows[-1]["step"]) - int(rows[0]["step"])  # and some before the first row, which are few
+        beside = max(0.0, seconds - steps * each)
+        (self._work / "speed.json").write_text(json.dumps([beside, each]))
+        enough = int(0.9 * (self._limit - beside) / each)
+        self._said(
+            f"{stage}: {each:.3f} s a step, and {beside:.0f} s beside the steps; a call with one stage has time for "
+            f"--steps={enough}"
+        )
+
+    def _rows(self, stage: str) -> list[dict[str, str]]:
+        """The figures of a stage so far."""
+        path = self._run_dir(stage) / "training.csv"
+        return list(csv.DictReader(path.read_text("utf-8").splitlines())) if path.exists() else []
+
+    def _has_saved(self, stage: str) -> bool:
+        return any(path.name.isdigit() for path in (self._run_dir(stage) / "checkpoints").glob("*"))
+
+    def _hand_out(self, stage: str, *, has_to_succeed: bool) -> None:
+        """Hands out what a stage has learned, where it has learned anything."""
+        if not self._has_saved(stage):
+            return
+        line = ["-m", "btbnet_jax", "bundle", "hand-out", str(self._run_dir(stage)), str(self._output)]
+        line += ["--storage", self._options.storage]
+        if has_to_succeed:
+            self._succeed(*line, heeds_signals=False)  # to its end, whatever signals come
+        elif status := self._call(*line, heeds_signals=False):
+            self._said(f"{stage} could not be handed out (status {status}, see above); the next stage is trained")
 
     def _closed(self, stage: str) -> Path:
         """A file that is there where nothing of a stage is left to do."""
@@ -201,10 +235,10 @@ class Runner:
     def _run_dir(self, stage: str) -> Path:
         return self._work / "runs" / stage
 
-    def _succeed(self, *arguments: str, **options: Any) -> None:
+    def _succeed(self, *arguments: str, heeds_signals: bool = True, platforms: str = "cpu") -> None:
         """Runs a Python command that has to succeed."""
-        if status := self._call(*arguments, **options):
-            if self._stopped and options.get("heeds_signals", True):
+        if status := self._call(*arguments, heeds_signals=heeds_signals, platforms=platforms):
+            if self._stopped and heeds_signals:
                 raise RunnerStoppedError(f"stopped by a signal: {shlex.join(arguments)}; the same command goes on")
             raise RunnerError(f"failed with status {status}, see above: {shlex.join(arguments)}")
 
@@ -219,7 +253,6 @@ class Runner:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONUNBUFFERED": "1",
             "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(self._work / "compiled")),
-            "XLA_PYTHON_CLIENT_MEM_FRACTION": os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92"),
             "JAX_PLATFORMS": platforms,
         }
         line, where = [sys.executable, *arguments], self._bundle / "code"
@@ -241,6 +274,11 @@ class Runner:
     def _said(self, text: str, status: int = 0) -> int:
         print(f"[{time.monotonic() - self._begun:5.0f} s] {text}", flush=True)
         return status
+
+
+def _platforms() -> str:
+    """What training is to see: a GPU, and a CPU for what is not for it."""
+    return os.environ.get("JAX_PLATFORMS") or "cuda,cpu"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -109,6 +109,11 @@ def _build_simulated(options: argparse.Namespace) -> None:
     builder = SimulatedBuilder(data_dir=options.data_dir, config=options.config)
     if options.manual_dir is None and builder.needs_photographs:
         raise ValueError(f"--config {options.config} needs --manual-dir: {photographs.HOW_TO_GET}")
+    if options.manual_dir is not None and not builder.needs_photographs:
+        raise ValueError(
+            f"--manual-dir has no effect with --config {options.config}, whose clear images are generated: give "
+            "another --config, such as photographs_on_the_fly"
+        )
     _build(builder, options.manual_dir)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import jax
@@ -28,7 +29,7 @@ from btbnet_jax.images import (
     quantise,
     read_photograph,
 )
-from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, as_numbers, find_pictures, result_names
+from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, as_numbers, find_pictures, paths_in, result_names
 from btbnet_jax.weights import cache_folder
 from btbnet_jax.writing import output_folder, write_whole
 
@@ -50,6 +51,8 @@ examples:
 """
 
 _OUTPUT = Path("focus")
+_REPORT = "report.csv"
+_DRAWING = Lock()  # Matplotlib's settings are those of all threads
 
 
 def add_command(commands: Any) -> None:
@@ -95,7 +98,8 @@ def run(options: argparse.Namespace) -> int:
     keep_compiled_programs(cache_folder() / "compiled")
     if options.inputs == ["-"]:
         return _pipe(options)
-    pictures, problems, notes = find_pictures([*options.inputs, *_listed(options.list)], results=options.output)
+    listed = paths_in(options.list) if options.list else []
+    pictures, problems, notes = find_pictures([*options.inputs, *listed], results=options.output)
     if pictures:
         also = output_folder(options.report.parent) if options.report else contextlib.nullcontext()
         with output_folder(options.output), also:
@@ -108,15 +112,18 @@ def run(options: argparse.Namespace) -> int:
 def _detect(pictures: list[Found], options: argparse.Namespace) -> list[str]:
     """Works on what is not done yet; returns what went wrong, a line each."""
     detector, settings = _detector(options)
-    table = Report(options.output / "report.csv", settings)
+    table = Report(options.output / _REPORT, settings)
     ending = "" if options.kind == "none" else KINDS[options.kind].ending
     work, problems, before = [], list[str](), 0
     for picture, name in zip(pictures, result_names(pictures, ending or "_"), strict=True):
         result = options.output / name if ending else None
-        if table.done(str(picture.path), result) and not options.overwrite:
+        if table.done(picture.path, result) and not options.overwrite:
             before += 1
         elif result and result.exists() and not options.overwrite:
-            problems.append(f"{picture.path}: {result} is there already, of other settings: give --overwrite")
+            problems.append(
+                f"{picture.path}: {result} is there already, of other settings or of another picture: give another "
+                "folder (--output), or --overwrite"
+            )
         else:
             work.append((picture, result))
     problems += _work(work, detector, table, options)
@@ -132,7 +139,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("- stands for one picture from standard input, alone")
     no_effect = {
         "with -": ("list", "output", "all_maps", "report", "select", "overwrite") if options.inputs == ["-"] else (),
-        "with --kind none": ("all_maps",) if options.kind == "none" else (),
+        "with --kind none": ("all_maps", "invert") if options.kind == "none" else (),
     }
     for where, idle in no_effect.items():
         for name in idle:
@@ -144,6 +151,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--max-size is 0 or more, not {options.max_size}")
     if options.report and options.report.suffix not in (".csv", ".json"):
         raise ValueError(f"--report ends in .csv or .json, not {options.report.suffix!r}")
+    if options.report and options.report.exists() and not options.overwrite:
+        raise ValueError(f"{options.report} is there already: give another --report, or --overwrite")
+    if options.report and options.report.absolute() == (options.output / _REPORT).absolute():
+        raise ValueError(f"{options.report} is where what was done is kept, for this folder: give another --report")
 
 
 def _choose_device(name: str | None) -> None:
@@ -166,16 +177,9 @@ def _detector(options: argparse.Namespace) -> tuple[Detector, str]:
     detector = Detector.load(
         options.weights, resolution=resolution, tile=options.tile, batch_size=options.batch, exact=options.exact
     )
-    what = [detector.digest, resolution, options.kind, options.all_maps, options.invert, options.threshold]
-    what += ["exact"] if options.exact else []  # what was done before there was a choice stays done
-    return detector, hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-
-
-def _listed(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8", "surrogateescape")
-    return [line for line in text.splitlines() if line.strip()]
+    network = [detector.digest, detector.config.to_json(), detector.training_size]
+    what = [network, resolution, options.kind, options.all_maps, options.invert, options.threshold]
+    return detector, hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _pipe(options: argparse.Namespace) -> int:
@@ -239,13 +243,13 @@ def _finished(
     try:
         if result is not None:
             _write(result, photograph, detection, map_names, options)
-    except OSError as error:
+    except (OSError, ImageError) as error:
         return _noted(picture, error, table)
     height, width = photograph.image.shape[:2]
-    box = detection.sharpest_box(options.threshold)
+    box = detection.box_in_focus(options.threshold)
     table.add(
-        str(picture.path),
-        result=result or "",
+        picture.path,
+        result=result,
         height=height,
         width=width,
         focus=f"{detection.fraction_in_focus(options.threshold):.4f}",
@@ -261,7 +265,7 @@ def _noted(picture: Found, error: BaseException, table: Report) -> str:
         raise error
     text = str(error) or type(error).__name__
     problem = text if str(picture.path) in text else f"{picture.path}: {text}"
-    table.add(str(picture.path), error=problem)
+    table.add(picture.path, error=problem)
     return problem
 
 
@@ -274,18 +278,21 @@ def _write(
 
         maps = [quantise(as_asked(one, options)) for one in detection.maps.values()]
         name = result.name.removesuffix(KINDS[options.kind].ending)
-        plots.panel(
-            result.with_name(f"{name}_maps.png"),
-            [[photograph.image, *maps]],
-            column_titles=["photograph", *map_names],
-            row_titles=[name],
-        )
+        with _DRAWING:
+            plots.panel(
+                result.with_name(f"{name}_maps.png"),
+                [[photograph.image, *maps]],
+                column_titles=["photograph", *map_names],
+                row_titles=[name],
+            )
     write_whole(result, KINDS[options.kind].draw(photograph, detection, options))  # last: what is there is done
 
 
 def _finish(pictures: list[Found], table: Report, options: argparse.Namespace, *, before: int) -> None:
     """Prints what was selected to standard output, and what was done to standard error; writes the report asked for."""
-    rows = table.found(str(picture.path) for picture in pictures)
+    paths = [str(picture.path) for picture in pictures]
+    found = [table.row(Path(path)) for path in paths]
+    rows = [row | {"file": path} for path, row in zip(paths, found, strict=True) if row is not None]
     if options.report and options.report.suffix == ".csv":
         report.write_csv(options.report, rows, list(COLUMNS))
     elif options.report:
@@ -293,7 +300,8 @@ def _finish(pictures: list[Found], table: Report, options: argparse.Namespace, *
     if options.select:
         for row in rows:
             if not row["error"] and options.select(float(row["focus"])):
-                print(row["file"])
+                sys.stdout.buffer.write(f"{row['file']}\n".encode("utf-8", "surrogateescape"))
+        sys.stdout.flush()
     done = sum(not row["error"] for row in rows)
     counted = f"{done} of {len(pictures)} picture{'s' if len(pictures) > 1 else ''} done"
     print(f"{counted}{f', {before} of them before' if before else ''}; {table.path}", file=sys.stderr)

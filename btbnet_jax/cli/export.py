@@ -19,7 +19,7 @@ docs/export.md has programs that run it, what it is limited to, and the way to O
 
 examples:
   btbnet export small.jax                            one file with everything; the first weights that are found
-  btbnet export mine.jax --weights mine.safetensors --params beside
+  btbnet export apart.jax --weights mine.safetensors --params beside
                                                      parameters apart, which can be exchanged
   btbnet export small.jax --platforms cpu,rocm       for other machines than this one
 
@@ -51,7 +51,12 @@ def add_command(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    weights = load_weights(find_weights(options.weights))
+    source = find_weights(options.weights)
+    weights = load_weights(source)
+    if options.params == "beside" and options.output.with_suffix(".safetensors").resolve() == source.resolve():
+        raise ValueError(
+            f"{source} would be replaced by the same parameters in float32: give the exported network another name"
+        )
     how = {"params": options.params, "platforms": options.platforms, "overwrite": options.overwrite}
     with output_folder(options.output.parent):
         paths = save_export(options.output, weights, **how)

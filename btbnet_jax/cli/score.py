@@ -10,7 +10,7 @@ from btbnet_jax.baselines import all_blurred, all_in_focus
 from btbnet_jax.data import Examples
 from btbnet_jax.evaluation import Method, baseline_method, count_levels, folder_examples, folder_method
 from btbnet_jax.histograms import LevelCounts
-from btbnet_jax.maps import check_folder
+from btbnet_jax.maps import check_folder, named
 from btbnet_jax.report import print_table
 from btbnet_jax.sources import shi
 from btbnet_jax.writing import output_folder
@@ -112,8 +112,8 @@ def _folders(options: argparse.Namespace) -> dict[str, Path]:
     """The folders of maps by their names."""
     folders: dict[str, Path] = {}
     for entry in options.maps:
-        label, has_name, folder = entry.rpartition("=")
-        label = label if has_name else Path(folder).name
+        label, folder = named(entry)
+        label = label or Path(folder).name
         if not label or label in folders or label in CONSTANT:
             raise ValueError(f"{entry}: give NAME=FOLDER, with a name that no other method has")
         check_folder(Path(folder))

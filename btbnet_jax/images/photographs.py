@@ -123,7 +123,8 @@ def _bits(image: Image.Image) -> int:
     if image.format == "HEIF":
         return image.info.get("bit_depth", 8)
     raw_modes = [tile[3] for tile in getattr(image, "tile", [])]
-    deep = any(";16" in str(mode) or (image.format == "PPM" and mode[-1] > 255) for mode in raw_modes)
+    largest = [mode[-1] for mode in raw_modes if image.format == "PPM" and isinstance(mode, tuple)]
+    deep = any(";16" in str(mode) for mode in raw_modes) or max(largest, default=0) > 255
     return 16 if deep or image.mode.startswith("I") else 8
 
 

@@ -1,5 +1,6 @@
 """Archives as people download them."""
 
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -9,7 +10,10 @@ from btbnet_jax.images import SUFFIXES
 
 _TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _FOREIGN_SUFFIXES = (".rar", ".7z")
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError)
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, RuntimeError, NotImplementedError),
+)
 
 
 def archives_in(folder: Path) -> list[Path]:
