@@ -142,7 +142,12 @@ def train(
                     log.write_means()
                 if save:
                     with log.off_the_clock():
-                        scores = _validate(config, state, validation, run_dir, mesh, log) if evaluate else None
+                        try:
+                            scores = _validate(config, state, validation, run_dir, mesh, log) if evaluate else None
+                        except Exception:
+                            if jax.process_count() == 1:  # one of several would wait for the others
+                                _save(checkpoints, config, images, state, None)
+                            raise
                         _save(checkpoints, config, images, state, scores)
                 if stop and not last:
                     raise Stopped(stop, step, run_dir)

@@ -16,6 +16,7 @@ from btbnet_jax.evaluation import count_levels, network_method
 from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule
 from btbnet_jax.metrics import mae
+from tests import script_calls
 from tests.small_runs import CONFIG
 
 ROW = "3S without RRNet"
@@ -135,3 +136,10 @@ def test_a_row_that_does_not_exist_and_a_run_without_validation_are_refused(tmp_
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, validation="none"))
     with pytest.raises(ValueError, match="hold some out"):
         next(run_ablations(config, rows=["3S"], **options))
+
+
+def test_flags_of_a_single_run_are_refused(tmp_path: Path):
+    given = (f"--run_dir={tmp_path / 'runs'}", "--seed=3", "--noresume")
+    status, output = script_calls.ended(script_calls.command(script_calls.ROOT / "ablations.py", *given))
+    assert (status, "--resume, --seed: flags of a single run" in output) == (1, True), output
+    assert not (tmp_path / "runs").exists()

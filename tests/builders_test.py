@@ -55,6 +55,15 @@ def test_shi_comes_out_of_its_archives_whatever_lies_beside_them_with_604_and_10
     assert set(names["test"]) == set(shi.TEST)
 
 
+def test_archives_of_a_split_that_is_optional_are_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_numbered(tmp_path / "dut", ("dut500-source", "dut500-gt"), 500)
+    (tmp_path / "dut" / "1204source.zip").write_text("<html>Sign in to download</html>")
+    notes: list[str] = []
+    monkeypatch.setattr("btbnet_jax.builders.pairs.logging.warning", lambda *words: notes.append(words[-1]))
+    assert build(DutBuilder(data_dir=tmp_path / "data"), manual_dir=tmp_path / "dut") == {"test": 500}
+    assert ["1204source.zip: a web page" in note for note in notes] == [True]
+
+
 def test_in_focus_is_255_whatever_the_published_polarity(built: Path):
     for name in ("shi", "dut"):  # a quarter is in focus in the first as in the second
         example = open_source(built, name, "test")[0]

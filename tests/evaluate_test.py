@@ -255,6 +255,12 @@ def test_a_folder_with_masks_of_test_images_needs_to_be_the_final_look_too(evalu
     assert (status, len(table(tmp_path / "log.csv"))) == (0, 1), errors
 
 
+def test_test_images_are_known_in_any_set(evaluate: Call, run: Path, tmp_path: Path):
+    build_pairs(tmp_path, "other", {shi.TEST[0]: half_in_focus(0)})
+    status, _, errors = evaluate(f"--run={run}", "--data=pairs/other", "--split=train", f"--data_dir={tmp_path}")
+    assert (status, "a test split is for the last figure" in errors) == (1, True), errors
+
+
 def test_masks_that_are_all_black_are_noted(evaluate: Call, tmp_path: Path):
     (tmp_path / "masks").mkdir()
     write_png(tmp_path / "masks" / "a.png", np.zeros((8, 8), np.uint8))

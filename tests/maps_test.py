@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from btbnet_jax.images import write_png
-from btbnet_jax.maps import find_maps
+from btbnet_jax.maps import find_maps, named
 from btbnet_jax.sources.checks import SourceError
 from btbnet_jax.sources.names import candidates
 
@@ -120,3 +120,11 @@ def test_a_name_that_is_itself_such_a_word_is_found():
         "photo": ["photo_focus"],
         "image": ["gt-image"],
     }
+
+
+def test_a_name_is_what_comes_before_the_sign_unless_that_is_a_path(tmp_path: Path):
+    (tmp_path / "lr=0.1").mkdir()
+    assert named("mine=maps") == ("mine", "maps")
+    assert named("mine=runs/lr=0.1") == ("mine", "runs/lr=0.1")
+    assert named(f"{tmp_path}/lr=0.1") == ("", f"{tmp_path}/lr=0.1")
+    assert named("maps") == ("", "maps")

@@ -1,7 +1,6 @@
 """A run that has little time: how it stops, and how another one starts from what it has learned."""
 
 import dataclasses
-import json
 import signal
 import threading
 from pathlib import Path
@@ -47,12 +46,6 @@ def test_what_its_limit_stops_is_scored_first(small_data: Path, tmp_path: Path):
     with pytest.raises(Stopped):
         run(small_data, tmp_path, config, max_seconds=1e-3)
     assert [row["step"] for row in table(tmp_path / "validation.csv")] == ["1"]
-
-
-def test_a_run_that_ended_before_it_saved_anything_binds_nobody(small_data: Path, tmp_path: Path):
-    (tmp_path / "config.json").write_text(json.dumps(UNVALIDATED.to_json() | {"accumulate": 2}))
-    with pytest.raises(Stopped):
-        run(small_data, tmp_path, max_seconds=1e-3)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
