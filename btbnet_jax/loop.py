@@ -5,8 +5,9 @@ import fcntl
 import json
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from btbnet_jax.data import Examples, hold_out, train_batches
 from btbnet_jax.initial import initial_params, start_in_words
 from btbnet_jax.journal import RunLog
 from btbnet_jax.processes import Ballot, is_first, meet
-from btbnet_jax.silence import silent_layers
+from btbnet_jax.silence import silent_in_words
 from btbnet_jax.sources import shi
 from btbnet_jax.training import (
     TrainState,
@@ -141,14 +142,9 @@ def train(
                 if save or step % schedule.log_every == 0:
                     log.write_means()
                 if save:
+                    score = partial(_validate, config, state, validation, run_dir, mesh, log) if evaluate else None
                     with log.off_the_clock():
-                        try:
-                            scores = _validate(config, state, validation, run_dir, mesh, log) if evaluate else None
-                        except Exception:
-                            if jax.process_count() == 1:  # one of several would wait for the others
-                                _save(checkpoints, config, images, state, None)
-                            raise
-                        _save(checkpoints, config, images, state, scores)
+                        _save(checkpoints, config, images, state, score)
                 if stop and not last:
                     raise Stopped(stop, step, run_dir)
     return state
@@ -224,9 +220,16 @@ def _save(
     config: TrainConfig,
     images: dict[str, str],
     state: TrainState,
-    scores: dict[str, float] | None,
+    score: Callable[[], dict[str, float] | None] | None,
 ) -> None:
-    step = int(state.step)
+    """Saves a checkpoint with its scores, and also where `score` fails, which is raised afterwards."""
+    step, scores, failure = int(state.step), None, None
+    try:
+        scores = score() if score else None
+    except Exception as error:
+        if jax.process_count() > 1:  # one would wait for the others
+            raise
+        failure = error
     record = {
         "config": config.to_json(),
         "next_batch": step,
@@ -235,6 +238,8 @@ def _save(
         "versions": report.versions(),
     }
     checkpoints.save(step, _trees(state), record, **({} if scores is None else {"metric": scores["adaptive"]}))
+    if failure is not None:
+        raise failure
 
 
 def _validate(
@@ -258,11 +263,8 @@ def _validate(
     scores = metrics.scores(counts["network"])
     log.write("validation", step, scores)
     log.say(f"step {step}: validation adaptive F {scores['adaptive']:.4f}, MAE {scores['mae']:.4f}")
-    if silent := silent_layers(state.optimiser):
-        log.say(
-            f"step {step}: {len(silent)} layers have had no gradient for long, as closed ReLUs keep it from them; "
-            f"a lower learning rate or --keep_norms may prevent it: {', '.join(silent)}"
-        )
+    if silent := silent_in_words(state.optimiser):
+        log.say(f"step {step}: {silent}")
     if is_first():
         _draw(run_dir / "validation" / f"{step:07d}.png", method, examples, size, batch_size // num)
     return scores

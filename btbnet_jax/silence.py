@@ -7,6 +7,16 @@ import optax
 _FADED = 1e-8  # of the largest; layers that learn are above 1e-4 of it
 
 
+def silent_in_words(optimiser: optax.OptState) -> str:
+    """Returns what a training log should say of `silent_layers`, or nothing where there are none."""
+    if not (silent := silent_layers(optimiser)):
+        return ""
+    return (
+        f"layers without a gradient for long, as closed ReLUs keep it from them, {len(silent)} of them: "
+        f"{', '.join(silent)}; a lower learning rate may prevent it, and --keep_norms with --optimiser=muon"
+    )
+
+
 def silent_layers(optimiser: optax.OptState) -> list[str]:
     """Returns the names of the layers that have had no gradient for long, as in "stream2/trunk/conv4_1".
 

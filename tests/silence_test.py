@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from btbnet_jax.config import OptimiserConfig
-from btbnet_jax.silence import silent_layers
+from btbnet_jax.silence import silent_in_words, silent_layers
 from btbnet_jax.training import make_optimiser
 
 LAYERS: tuple[str, ...] = ("trunk/conv1_1", "trunk/conv1_2", "down1")
@@ -48,8 +48,10 @@ def state_after(steps: int, learned: dict[str, float], still: dict[str, float], 
 def test_a_layer_is_silent_when_it_has_had_no_gradient_for_long(settings: dict[str, Any], alive: int, silent: int):
     learned = dict.fromkeys(LAYERS, 1.0)
     still = learned | {"trunk/conv1_2": 0.0}
-    assert silent_layers(state_after(alive, learned, still, **settings)) == []
-    assert silent_layers(state_after(silent, learned, still, **settings)) == ["stream1/trunk/conv1_2"]
+    assert silent_in_words(state_after(alive, learned, still, **settings)) == ""
+    found = state_after(silent, learned, still, **settings)
+    assert silent_layers(found) == ["stream1/trunk/conv1_2"]
+    assert "1 of them: stream1/trunk/conv1_2; a lower learning rate" in silent_in_words(found)
 
 
 def test_a_layer_with_small_gradients_is_not_silent():

@@ -3,9 +3,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
-from btbnet_jax.checkpoints import CheckpointError
+from btbnet_jax.checkpoints import CheckpointError, Checkpoints
 from btbnet_jax.data import Examples
 from btbnet_jax.loop import Stopped
 from btbnet_jax.report import write_json
@@ -103,6 +104,8 @@ def test_a_run_of_another_configuration_is_refused_and_so_is_a_second_one_in_its
     train: Call, small_data: Path, tmp_path: Path
 ):
     write_json(tmp_path / "config.json", CONFIG.to_json())
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, {"params": {"bias": np.zeros(1)}}, {})
     arguments = [*FLAGS, f"--data_dir={small_data}", f"--run_dir={tmp_path}", "--devices=1"]
     status, _, errors = train(*arguments, "--learning_rate=0.5", "--data_seed=3")
     assert (status, errors.splitlines()[1:3]) == (1, ["  data.seed: 0 -> 3", "  optimiser.learning_rate: 0.01 -> 0.5"])
