@@ -171,7 +171,11 @@ def _start(
 ) -> tuple[TrainConfig, TrainState]:
     """The configuration with all that `init_from` says, and the state to go on from."""
     path = run_dir / "config.json"
-    if path.exists() and checkpoints.steps():
+    if checkpoints.steps():
+        if not path.exists():
+            raise ValueError(
+                f"{run_dir} holds checkpoints without the {path.name} that says what they are: give another one"
+            )
         old = TrainConfig.from_json(json.loads(path.read_text()))
         if not resume:
             raise ValueError(f"{run_dir} holds a run already; give another folder, or leave out --noresume")
@@ -197,10 +201,6 @@ def _start(
         trees: dict[str, Any] = {"average": None} | checkpoint.trees
         old = dataclasses.replace(old, data=dataclasses.replace(old.data, threads=config.data.threads))
         return old, TrainState(step=jax.device_put(np.int32(checkpoint.step), replicated(mesh)), **trees)
-    if checkpoints.steps():
-        raise ValueError(
-            f"{run_dir} holds checkpoints without the {path.name} that says what they are: give another one"
-        )
     meet("before a run begins")  # for each of several processes has to find that it has not begun
     config, params = initial_params(config)
     state = jax.device_put(init_state(config, params), replicated(mesh))

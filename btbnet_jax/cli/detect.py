@@ -243,7 +243,7 @@ def _finished(
     try:
         if result is not None:
             _write(result, photograph, detection, map_names, options)
-    except (OSError, ImageError) as error:
+    except OSError as error:
         return _noted(picture, error, table)
     height, width = photograph.image.shape[:2]
     box = detection.box_in_focus(options.threshold)
@@ -290,9 +290,7 @@ def _write(
 
 def _finish(pictures: list[Found], table: Report, options: argparse.Namespace, *, before: int) -> None:
     """Prints what was selected to standard output, and what was done to standard error; writes the report asked for."""
-    paths = [str(picture.path) for picture in pictures]
-    found = [table.row(Path(path)) for path in paths]
-    rows = [row | {"file": path} for path, row in zip(paths, found, strict=True) if row is not None]
+    rows = [row | {"file": str(picture.path)} for picture in pictures if (row := table.row(picture.path))]
     if options.report and options.report.suffix == ".csv":
         report.write_csv(options.report, rows, list(COLUMNS))
     elif options.report:
