@@ -1,4 +1,4 @@
-# Everything is installed into .venv, once, and again when pyproject.toml changes.
+# Everything is installed into .venv, at once, and again when pyproject.toml changes.
 # Another Python:       make test PYTHON=python3.13 VENV=.venv313
 # A part of the tests:  make test ARGS="tests/losses_test.py -k cross_entropy"
 
@@ -35,18 +35,13 @@ format: $(VENV)/installed-dev
 	$(RUN) -m ruff format
 	$(RUN) -m ruff check --fix
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || { \
 	  echo "btbnet_jax needs Python 3.11.4 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/installed-demo: $(VENV)/installed
-	$(RUN) -m pip install --quiet --editable '.[demo]'
-	@touch $@
-
-$(VENV)/installed-dev: $(VENV)/installed
-	$(RUN) -m pip install --quiet --editable '.[dev]'
+$(VENV)/installed-%: pyproject.toml | $(VENV)/made
+	$(RUN) -m pip install --quiet --editable '.[$*]'
 	@touch $@

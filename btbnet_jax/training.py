@@ -106,7 +106,7 @@ def init_state(config: TrainConfig, params: Params | None = None) -> TrainState:
     """
     if params is None:
         params = init_params(jax.random.key(config.seed), config.network)
-    optimiser = make_optimiser(config.optimiser, config.steps).init(params)
+    optimiser = jax.jit(make_optimiser(config.optimiser, config.steps).init)(params)
     average = jax.tree.map(jnp.array, params) if config.optimiser.ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, optimiser, average)
 

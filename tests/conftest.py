@@ -2,7 +2,8 @@
 
 The CPU counts as eight devices, so that what is divided among devices can be compared with what is not.  Most of the
 time of the tests is compilation, so machine code is not optimised, and written in the way that takes half as long where
-XLA still has it; XLA's own optimisations stay.
+XLA still has it; XLA's own optimisations stay.  Python looks for garbage less often than by default, which takes a
+twelfth of the time where functions are traced all the while.
 """
 
 import gc
@@ -21,6 +22,7 @@ from tests.raw_sets import noise
 from tests.small_runs import CONFIG
 from tests.small_sets import build_pairs, half_in_focus
 
+gc.set_threshold(100_000, 50, 1000)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # also for the commands that tests start
 quick = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
 if jax.__version_info__ < (0, 11):  # newer ones end at a flag that they do not know

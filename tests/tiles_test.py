@@ -110,7 +110,7 @@ def test_the_size_of_tiles_changes_nothing(params: Params, tile: int):
     assert_same(tiled_outputs(CONFIG, params, image, Tiling(tile)), whole(CONFIG, params, image))
 
 
-@pytest.mark.parametrize("size", [(1, 3999), (427, 1333), (1333, 3)], ids=str)
+@pytest.mark.parametrize("size", [(1, 2999), (331, 997), (1333, 3)], ids=str)
 def test_large_and_narrow_images_too(params: Params, size: tuple[int, int]):
     image = picture(*size)
     outputs = jax.jit(BTBNet(CONFIG).apply)({"params": params}, jnp.asarray(image)[None] / 255.0)

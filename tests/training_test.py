@@ -73,7 +73,7 @@ def test_eight_devices_do_what_one_does_however_the_valid_pixels_are_divided(ste
 
 
 def test_quick_convolutions_make_the_updates_of_direct_ones(step, params: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(quick, "LEAST_CHANNELS", 8)  # as if so narrow a network were wide,
+    monkeypatch.setattr(quick, "LEAST_CHANNELS", 16)  # as if so narrow a network were wide in its upper layers,
     monkeypatch.setattr(quick, "LEAST_PIXELS", 1)  # and so small images large
     batch = batch_of([(16, 16), (5, 7), (16, 16), (1, 1), (9, 12), (2, 16), (16, 16), (0, 0)])
     quickly: Any = make_train_step(
