@@ -19,7 +19,7 @@ from tests.reference_network import random_params
 
 TILE, LARGEST = 32, 160
 DEVIATION = 0.5  # of logits: that of maps is a quarter of it
-CONFIG = NetworkConfig(width=1 / 32, precision="highest")
+CONFIG = NetworkConfig(scales=(Fraction(1), Fraction(3, 5)), width=1 / 32, precision="highest")
 Params = dict[str, Any]
 
 
@@ -85,7 +85,7 @@ def test_tiles_have_the_logits_of_the_whole_image(params: Params, size: tuple[in
     found, expected = tiled_outputs(CONFIG, params, image, Tiling(TILE)), whole(CONFIG, params, image)
     assert_same(found, expected)
     if min(size) > TILE:
-        assert (1 / (1 + np.exp(-expected.steps[-1]))).std() > 0.1
+        assert (1 / (1 + np.exp(-expected.steps[-1]))).std() > 0.05
 
 
 def test_at_least_40_of_the_sizes_span_3_by_3_tiles():
@@ -182,7 +182,7 @@ def test_one_program_for_each_stream_and_one_for_the_fusion_serve_all_sizes_with
             tiled_logits(CONFIG, params, picture(*size), Tiling(TILE))
         return [program._cache_size() for program in programs]
 
-    assert without_cache(compiled)() == [3, 1]
+    assert without_cache(compiled)() == [2, 1]
 
 
 def test_devices_share_the_tiles_of_an_image(params: Params):
