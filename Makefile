@@ -1,4 +1,4 @@
-# Everything is installed into .venv, at once, and again when pyproject.toml changes.
+# Everything is installed into .venv, once, and again when pyproject.toml changes.
 # Another Python:       make test PYTHON=python3.13 VENV=.venv313
 # A part of the tests:  make test ARGS="tests/losses_test.py -k cross_entropy"
 

@@ -2,8 +2,8 @@
 
 The CPU counts as eight devices, so that what is divided among devices can be compared with what is not.  Most of the
 time of the tests is compilation, so machine code is not optimised, and written in the way that takes half as long where
-XLA still has it; XLA's own optimisations stay.  Python looks for garbage less often than by default, which takes a
-twelfth of the time where functions are traced all the while.
+XLA still has it; XLA's own optimisations stay.  Python looks for garbage less often than by default, which would
+take a twelfth of the time where functions are traced all the while.
 """
 
 import gc
