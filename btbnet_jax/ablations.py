@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -181,7 +182,7 @@ def _mean_and_error(scores: Sequence[Scores], name: str) -> str:
 
 
 def _run_dir(folder: Path, row: str, seed: int) -> Path:
-    return folder / row.replace(",", "").replace(" ", "_") / f"seed{seed}"
+    return folder / re.sub(r"\W+", "_", row.replace("'", "")) / f"seed{seed}"
 
 
 def _when_used(steps: int) -> str:

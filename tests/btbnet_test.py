@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import export
 
+from btbnet_jax.compiler import compiler_options
 from btbnet_jax.config import NetworkConfig, Normalisation, TrainConfig, paper_scales
 from btbnet_jax.data import Batch
 from btbnet_jax.losses import joint_loss
@@ -51,7 +52,7 @@ def gradient(config: NetworkConfig, params: Params) -> Params:
         outputs = apply(BTBNet(config), params, IMAGES, SIZES)
         return joint_loss(outputs, MASKS, valid_pixels((9, 12), SIZES), config=TrainConfig().loss)[0]
 
-    return jax.jit(jax.grad(loss))(params)
+    return jax.jit(jax.grad(loss), compiler_options=compiler_options())(params)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(False, 53_742_280), (True, 18_115_652)])

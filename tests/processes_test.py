@@ -1,11 +1,14 @@
 """Runs of several processes on this machine, which meet over loopback and the CPU's own collectives."""
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -13,19 +16,22 @@ import numpy as np
 import pytest
 
 from btbnet_jax.checkpoints import read
+from btbnet_jax.config import TrainConfig
+from btbnet_jax.data import Examples, hold_out, train_batches
 from btbnet_jax.processes import together
 from tests.script_calls import FLAGS, ROOT, command, ended, table
+from tests.small_sets import build_pairs, half_in_focus
 
-STEPS = 36
+SAVED, STEPS = 20, 40
 SCRIPT = [
     ROOT / "train.py",
     *FLAGS,
-    # Images of 20 x 30 to 70 x 24 pixels in crops of 32: each process has another number of valid pixels.
-    "--optimiser=sgd",
-    "--learning_rate=0.001",
-    *("--size=0", "--crop=32", "--batch_size=4", "--validation=3"),
-    *(f"--steps={STEPS}", "--log_every=1", "--evaluate_every=18", "--save_every=4"),
+    *("--optimiser=sgd", "--learning_rate=0.001"),
+    *("--size=0", "--crop=40", "--batch_size=4", "--validation=2"),
+    *(f"--steps={STEPS}", "--log_every=1", f"--evaluate_every={SAVED}", f"--save_every={SAVED}"),
 ]
+SIZES = [(40, 40), (8, 12), (20, 30), (33, 9), (16, 40), (70, 24), (12, 12), (28, 36)]
+"""Of images, in crops of 40: processes have unequal numbers of valid pixels."""
 
 
 def start(data: Path, folder: Path, num: int) -> list[subprocess.Popen[str]]:
@@ -47,19 +53,23 @@ def train(data: Path, folder: Path, num: int) -> Path:
     return folder
 
 
-def wait_for(path: Path, processes: list[subprocess.Popen[str]]) -> None:
+def wait_for(happened: Callable[[], bool], processes: list[subprocess.Popen[str]]) -> None:
     deadline = time.monotonic() + 300
-    while not path.exists():
+    while not happened():
         assert time.monotonic() < deadline
         assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
         time.sleep(0.05)
 
 
-def assert_same_parameters(run: Path, other: Path) -> None:
-    """Equal to 1e-5 after the last step, with the same figures on the way and one row for every step."""
-    trees = [read(folder / "checkpoints" / str(STEPS)).trees for folder in (run, other)]
+def assert_same_parameters(run: Path, other: Path, step: int = STEPS) -> None:
+    """Equal to 1e-5 after a step."""
+    trees = [read(folder / "checkpoints" / str(step)).trees for folder in (run, other)]
     for name in ("params", "average"):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), *(tree[name] for tree in trees))
+
+
+def assert_same_figures(run: Path, other: Path) -> None:
+    """The same ones on the way, and one row for every step."""
     for name, column in (("training", "loss"), ("validation", "mae")):
         rows, expected = (table(folder / f"{name}.csv") for folder in (run, other))
         assert [row["step"] for row in rows] == [row["step"] for row in expected]
@@ -68,17 +78,25 @@ def assert_same_parameters(run: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one process on one device."""
-    return train(small_data, tmp_path_factory.mktemp("alone"), 1)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with pairs/small."""
+    folder = tmp_path_factory.mktemp("data")
+    build_pairs(folder, "small", {f"train{number}": half_in_focus(number, size) for number, size in enumerate(SIZES)})
+    return folder
 
 
 @pytest.fixture(scope="module")
-def killed(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]], float]:
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process on one device."""
+    return train(data, tmp_path_factory.mktemp("alone"), 1)
+
+
+@pytest.fixture(scope="module")
+def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]], float]:
     """A run of four whose third process was killed, how all ended in order, and the others after how many seconds."""
     folder = tmp_path_factory.mktemp("killed")
-    processes = start(small_data, folder, 4)
-    wait_for(folder / "checkpoints" / "8", processes)
+    processes = start(data, folder, 4)
+    wait_for((folder / "checkpoints" / str(SAVED)).exists, processes)
     processes[2].kill()
     killed_at = time.monotonic()
     ends = [ended(process) for process in processes]
@@ -94,12 +112,39 @@ def test_the_death_of_one_process_ends_the_others_with_a_clear_message(killed):
         assert f"process {process} of 4 ends, and with it all others" in output
 
 
-def test_a_run_of_four_goes_on_with_two_and_with_one_and_ends_where_one_device_does(
-    killed, alone: Path, small_data: Path
+@pytest.mark.parametrize("num", [2, 4])
+def test_processes_have_unequal_numbers_of_valid_pixels(data: Path, alone: Path, num: int):
+    config = TrainConfig.from_json(json.loads((alone / "config.json").read_text())).data
+    examples = hold_out(Examples(data, config.name, config.split), config.validation)[0]
+    shares = [train_batches(examples, config, shard=(process, num)) for process in range(num)]
+    pixels = [[int(next(share).size.prod(axis=1).sum()) for share in shares] for _ in range(STEPS)]
+    assert min(len(set(step)) for step in pixels) > 1
+    assert max(len(set(step)) for step in pixels) == num
+
+
+def test_twenty_steps_of_four_processes_end_where_those_of_one_device_do(killed, alone: Path):
+    assert_same_parameters(killed[0], alone, SAVED)
+
+
+@pytest.fixture(scope="module")
+def copies(killed, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The run whose process was killed, twice."""
+    folder = tmp_path_factory.mktemp("copies")
+    return [shutil.copytree(killed[0], folder / name) for name in ("with two", "with two and one")]
+
+
+def test_a_run_of_four_goes_on_with_two_and_ends_where_one_device_does(copies: list[Path], alone: Path, data: Path):
+    folder = train(data, copies[0], 2)
+    assert_same_parameters(folder, alone)
+    assert_same_figures(folder, alone)
+
+
+def test_a_run_of_two_that_is_asked_to_stop_goes_on_with_one_and_ends_there_too(
+    copies: list[Path], alone: Path, data: Path
 ):
-    folder = killed[0]
-    processes = start(small_data, folder, 2)
-    wait_for(folder / "checkpoints" / "16", processes)
+    folder = copies[1]
+    processes = start(data, folder, 2)
+    wait_for(lambda: len(table(folder / "training.csv")) > SAVED, processes)
     processes[1].send_signal(signal.SIGTERM)  # to one of them, which stops both
     ends = [ended(process) for process in processes]
     assert [status for status, _ in ends] == [128 + signal.SIGTERM] * 2
@@ -108,8 +153,9 @@ def test_a_run_of_four_goes_on_with_two_and_with_one_and_ends_where_one_device_d
     step = stops.pop().removeprefix(" SIGTERM after step ")
     assert (folder / "checkpoints" / step).exists()
     assert not (folder / "checkpoints" / str(STEPS)).exists()
-    assert_same_parameters(train(small_data, folder, 1), alone)
-    assert [path.name for path in sorted((folder / "validation").iterdir())] == ["0000018.png", "0000036.png"]
+    assert_same_parameters(train(data, folder, 1), alone)
+    assert_same_figures(folder, alone)
+    assert [path.name for path in sorted((folder / "validation").iterdir())] == ["0000020.png", "0000040.png"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from btbnet_jax import training
-from btbnet_jax.config import LossConfig
+from btbnet_jax.config import LossConfig, OptimiserConfig, TrainConfig
 from btbnet_jax.data import Batch
 from btbnet_jax.images import resize_image
 from btbnet_jax.network import init_params, quick
@@ -22,6 +22,8 @@ from btbnet_jax.training import (
 )
 from tests.small_runs import CONFIG
 from tests.small_sets import half_in_focus
+
+UNEVEN = [(16, 16), (5, 7), (16, 16), (1, 1), (9, 12), (2, 16), (16, 16), (0, 0)]
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +50,12 @@ def batch_of(sizes: list[tuple[int, int]], *, side: int = 16, padding: int = 0) 
     return Batch(image, mask, np.array(sizes, np.int32), np.arange(len(sizes), dtype=np.int32))
 
 
-def run(step, params: Any, batch: Batch, *, count: int = 1, devices: int = 1) -> tuple[TrainState, list[Metrics]]:
+def run(
+    step, params: Any, batch: Batch, *, config: TrainConfig = CONFIG, count: int = 1, devices: int = 1
+) -> tuple[TrainState, list[Metrics]]:
     """The state after some steps with one batch, and the metrics of each."""
     mesh = make_mesh(devices)
-    state = jax.device_put(init_state(CONFIG, jax.tree.map(jnp.array, params)), replicated(mesh))
+    state = jax.device_put(init_state(config, jax.tree.map(jnp.array, params)), replicated(mesh))
     metrics = []
     for _ in range(count):
         state, figures = step(state, shared(batch, mesh))
@@ -65,17 +69,44 @@ def assert_close(tree: Any, other: Any, *, tolerance: float) -> None:
 
 
 def test_eight_devices_do_what_one_does_however_the_valid_pixels_are_divided(step, params: Any):
-    batch = batch_of([(16, 16), (5, 7), (16, 16), (1, 1), (9, 12), (2, 16), (16, 16), (0, 0)])
+    batch = batch_of(UNEVEN)
     (one, one_metrics), (many, many_metrics) = (run(step, params, batch, devices=num) for num in (1, 8))
     assert {len(leaf.devices()) for leaf in jax.tree.leaves(many.params)} == {8}
     assert_close(many_metrics, one_metrics, tolerance=1e-5)
     assert_close(many.optimiser, one.optimiser, tolerance=1e-5)
 
 
+def test_eight_devices_have_the_parameters_of_one_after_twenty_steps(params: Any):
+    sgd = OptimiserConfig(kind="sgd", learning_rate=1e-3, schedule="constant")  # Adam would divide by nearly nothing
+    config = dataclasses.replace(CONFIG, optimiser=sgd)
+    one, many = (
+        run(make_train_step(config), params, batch_of(UNEVEN), config=config, count=20, devices=n) for n in (1, 8)
+    )
+    assert_close(many[0].params, one[0].params, tolerance=1e-5)
+    assert_close(many[1], one[1], tolerance=1e-4)
+    moved = jax.tree.map(lambda new, old: float(jnp.abs(new - old).max()), one[0].params, params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_what_is_computed_again_makes_the_same_updates(step, params: Any):
+    remat = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, remat=True))
+    (again, again_metrics), (kept, metrics) = (
+        run(one, params, batch_of(UNEVEN), count=3) for one in (make_train_step(remat), step)
+    )
+    assert_close(again_metrics, metrics, tolerance=1e-5)
+    assert_close(again.params, kept.params, tolerance=1e-5)
+
+
+def test_a_step_makes_the_new_state_where_the_old_one_lay(step, params: Any):
+    state = init_state(CONFIG, jax.tree.map(jnp.array, params))
+    step(state, batch_of(UNEVEN))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+
+
 def test_quick_convolutions_make_the_updates_of_direct_ones(step, params: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(quick, "LEAST_CHANNELS", 16)  # as if so narrow a network were wide in its upper layers,
     monkeypatch.setattr(quick, "LEAST_PIXELS", 1)  # and so small images large
-    batch = batch_of([(16, 16), (5, 7), (16, 16), (1, 1), (9, 12), (2, 16), (16, 16), (0, 0)])
+    batch = batch_of(UNEVEN)
     quickly: Any = make_train_step(
         dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, precision="default"))
     )
@@ -88,7 +119,7 @@ def test_quick_convolutions_make_the_updates_of_direct_ones(step, params: Any, m
 
 
 def test_updates_in_bfloat16_are_those_in_float32_but_for_its_rounding(step, params: Any):
-    batch = batch_of([(16, 16), (5, 7), (16, 16), (1, 1), (9, 12), (2, 16), (16, 16), (0, 0)])
+    batch = batch_of(UNEVEN)
     half = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, dtype="bfloat16"))
     (found, (figures, *_)), (_, (expected, *_)) = run(make_train_step(half), params, batch), run(step, params, batch)
     assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {jnp.dtype("float32")}
