@@ -75,6 +75,25 @@ def test_a_list_has_the_maps_of_its_photographs_one_by_one(native: Detector):
     np.testing.assert_allclose(stacked[1].focus_map, native(images[0]).focus_map, atol=1e-6)
 
 
+def test_on_a_gpu_photographs_of_a_size_make_a_batch_and_all_devices_share_tiles(
+    params: Any, native: Detector, monkeypatch: pytest.MonkeyPatch
+):
+    images = [noise(size) for size in ((40, 60), (38, 60), (40, 58), (200, 150))]  # three of one shape, one for tiles
+    expected = [detection.focus_map for detection in native(images)]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # what is done there, on the CPU's simulated devices
+    detector, batches = Detector(params, NETWORK, resolution="native", tile=64, batch_size=2), []
+    in_one_piece = detector._in_one_piece
+    monkeypatch.setattr(
+        detector,
+        "_in_one_piece",
+        lambda program, some, shape: batches.append(len(some)) or in_one_piece(program, some, shape),
+    )
+    for detection, focus_map in zip(detector(images), expected, strict=True):
+        np.testing.assert_allclose(detection.focus_map, focus_map, atol=1e-5)
+    assert sorted(batches) == [1, 2]
+    assert detector._tiling.devices == tuple(jax.devices())
+
+
 def test_every_kind_of_picture_is_taken(native: Detector, tmp_path: Path):
     image = noise((20, 30))
     write_png(tmp_path / "a.png", image)
