@@ -4,6 +4,8 @@
     python benchmarks/against_pytorch.py
     python benchmarks/against_pytorch.py --scales 1 --repeat 5
     python benchmarks/against_pytorch.py --task train --height 128 --breadth 128
+    python benchmarks/against_pytorch.py --height 1224 --breadth 817 --repeat 0     # hours on two cores
+    python benchmarks/against_pytorch.py --side 'JAX, bfloat16' --side 'PyTorch, bfloat16 compiled'
     python benchmarks/against_pytorch.py --batch 8 --repeat 20                      # for a GPU
     python benchmarks/against_pytorch.py --batch 8 --repeat 20 --task train --in-a-row
 
@@ -47,7 +49,9 @@ def main() -> None:
     arguments = reader(__doc__, parser())
     arguments.add_argument("--in-a-row", action="store_true", help="one side after the other, instead of in turns")
     arguments.add_argument("--side", action="append", choices=SIDES, help="take these alone; may be repeated")
-    arguments.add_argument("--repeat", type=int, default=3, help="turns of each side, after the first (3)")
+    arguments.add_argument(
+        "--repeat", type=int, default=3, help="turns of each side after the first; 0 takes that one, which compiles (3)"
+    )
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         facts = _prepared(options, Path(folder))
@@ -116,7 +120,8 @@ def _measured(
         sides += running
         peaks |= {side.name: side.end() for side in running}
     results = {name: np.load(folder / "{}_{}.npy".format(*SIDES[name])) for name in chosen}
-    medians = {side.name: float(np.median(side.times)) for side in sides}
+    times = {side.name: side.times or [side.first] for side in sides}
+    medians = {name: float(np.median(found)) for name, found in times.items()}
     theirs = [
         medians[name] for name in chosen if name.startswith("PyTorch") and (facts["gpu"] or "bfloat16" not in name)
     ]
@@ -125,7 +130,7 @@ def _measured(
         rate = facts["flop"] / medians[side.name] / 1e12
         peak = facts["bfloat16" if "bfloat16" in side.name else "float32"]
         ratio = min(theirs, default=float("nan")) / medians[side.name]
-        values = (side.name, side.first, medians[side.name], min(side.times), ratio, rate, f"{rate / peak:.0%}")
+        values = (side.name, side.first, medians[side.name], min(times[side.name]), ratio, rate, f"{rate / peak:.0%}")
         values += (peaks[side.name], _difference(results, side.name))
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     rows += [

@@ -2,6 +2,7 @@
 
     python benchmarks/full_network.py                      # the paper's network at 320 x 320
     python benchmarks/full_network.py --width 0.125 --scales 3/4,3/8,3/16 --repeat 5
+    python benchmarks/full_network.py --only forward --without xla_cpu_scheduler_type        # streams at once
 
 Each is measured in a process of its own, so that its peak of resident memory is its own.  The first call, which
 compiles, is timed apart.
@@ -23,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tables import reader, show
-from btbnet_jax.compiler import jit_with_options
+from btbnet_jax.compiler import compiler_options
 from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.data import Batch
 from btbnet_jax.network import BTBNet, for_inference, init_params
@@ -41,7 +42,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="images at a time (default 1)")
     parser.add_argument("--repeat", type=int, default=1, help="calls after the first (default 1; 0 gives nan)")
     parser.add_argument("--exact", action="store_true", help="direct convolutions, and XLA's own gradients")
-    parser.add_argument("--untold", action="store_true", help="a forward pass without the options of `compiler`")
+    parser.add_argument(
+        "--without", action="append", default=[], help="an option of `compiler` for XLA to leave out of a forward pass"
+    )
     parser.add_argument("--remat", action="store_true", help="a training step that computes activations again")
     parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
     arguments = parser.parse_args()
@@ -64,22 +67,22 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     shape = (arguments.batch, arguments.size, arguments.size)
     rng = np.random.default_rng(0)
     image, mask = (rng.integers(0, 256, (*shape, channels), np.uint8) for channels in (3, 1))
-    jit = jax.jit if arguments.untold else jit_with_options()
-    call = _forward(config, image, jit) if arguments.only == "forward" else _train(config, image, mask)
+    options = {name: value for name, value in compiler_options().items() if name not in arguments.without}
+    call = _forward(config, image, options) if arguments.only == "forward" else _train(config, image, mask)
     times = [_seconds(call) for _ in range(1 + arguments.repeat)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     what = f"{arguments.only}, {arguments.batch} x {arguments.size} x {arguments.size}"
     return what, times[0], float(np.median(times[1:])) if times[1:] else float("nan"), peak
 
 
-def _forward(config: TrainConfig, image: np.ndarray, jit: Callable[..., Any]) -> Callable[[], Any]:
+def _forward(config: TrainConfig, image: np.ndarray, options: dict[str, Any]) -> Callable[[], Any]:
     convolution, params = for_inference(config.network, init_params(jax.random.key(0), config.network))
 
     def network(params: Any, image: Any) -> Any:
         outputs: Any = BTBNet(config.network, convolution).apply({"params": params}, image / 255.0)
         return outputs.focus_map
 
-    program = jit(network)
+    program: Any = jax.jit(network, compiler_options=options or None)
     return lambda: program(params, image)
 
 

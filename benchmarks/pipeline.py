@@ -1,11 +1,11 @@
 """How fast batches come, and what share of a training step they would be waited for.
 
     python benchmarks/pipeline.py --data shi                # a data set that is built
-    python benchmarks/pipeline.py --flagfile configs/cpu_small.flags --steps 30
+    python benchmarks/pipeline.py --flagfile configs/cpu_small.flags,configs/demo.flags --steps 30
 
 Without a flag file, images of a data set are read, decoded, resized to 320 x 320 and turned, and nothing is computed
-from them.  With one, that recipe is trained from nothing for some steps in a temporary folder, and the share of the
-time that it waited for data is printed, as the run itself measures it (`training.csv` has it for every run).
+from them.  With some, these recipes are trained from nothing for some steps in temporary folders: how long a step took,
+and what share of the time was waited for data, as the run itself measures it (`training.csv` has it for every run).
 """
 
 import csv
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -30,11 +31,12 @@ def main() -> None:
     parser.add_argument("--data", default="simulated/generated", help="set to read (simulated/generated)")
     parser.add_argument("--images", type=int, default=100, help="that are timed, after the first batch (100)")
     parser.add_argument("--threads", default="1,2", help="numbers of threads (1,2)")
-    parser.add_argument("--flagfile", help="of a recipe to train by")
+    parser.add_argument("--flagfile", help="of recipes to train by, separated by commas")
     parser.add_argument("--steps", type=int, default=30, help="of that recipe (30)")
     arguments = parser.parse_args()
     if arguments.flagfile:
-        _train(arguments.flagfile, arguments.data_dir, arguments.steps)
+        rows = [_train(recipe, arguments.data_dir, arguments.steps) for recipe in arguments.flagfile.split(",")]
+        show(rows, list(rows[0]), arguments.save)
         return
     examples = Examples(arguments.data_dir, arguments.data, "train")
     rows = []
@@ -55,7 +57,7 @@ def _rate(examples: Examples, config: DataConfig, num: int) -> float:
     return num / (time.perf_counter() - start)
 
 
-def _train(flagfile: str, data_dir: str, steps: int) -> None:
+def _train(flagfile: str, data_dir: str, steps: int) -> dict[str, Any]:
     root = Path(__file__).parents[1]
     with tempfile.TemporaryDirectory() as folder:
         # Compilation is in the first half of the steps.
@@ -67,7 +69,7 @@ def _train(flagfile: str, data_dir: str, steps: int) -> None:
         with (Path(folder) / "run" / "training.csv").open(newline="") as file:
             last = list(csv.DictReader(file))[-1]
     rate, share = (float(last[name]) for name in ("images_per_second", "share_waiting_for_data"))
-    print(f"{flagfile}: {rate:.3g} images/s, {100 * share:.2g} % of the time waited for data")
+    return {"recipe": flagfile, "images/s": rate, "waited for data": f"{share:.2%}"}
 
 
 if __name__ == "__main__":

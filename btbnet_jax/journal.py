@@ -129,11 +129,13 @@ class RunLog:
         self._progress.update(self._task, completed=step)
 
     def write_means(self) -> None:
-        """Writes the means over the steps since the last call as a row of "training.csv", with the rate.
+        """Writes the means over the steps since the last call, if there are any, as a row of "training.csv".
 
         Raises:
           FloatingPointError: the loss or its gradient was not finite at some of these steps.
         """
+        if not self._pending:
+            return
         steps, figures = list(self._pending), jax.device_get(list(self._pending.values()))
         # A finite loss can have a gradient that is not, and the parameters of this step would be saved with it.
         finite = [np.isfinite([row["loss"], row["gradient_norm"]]).all() for row in figures]

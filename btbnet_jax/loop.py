@@ -134,14 +134,14 @@ def train(
                     batch = shared(next(batches), mesh)
                 state, figures = step_function(state, batch)
                 jax.block_until_ready(before)  # no more than a step ahead of the devices: signals are soon heeded
-                before = figures
-                log.add(step, figures)
+                if (step - 1) % schedule.log_every == 0:
+                    log.write_means()  # of the steps before this one, which the devices now compute
+                log.add(step, before := figures)
                 last, stop = step == config.steps, wishes_to_stop(max(signals, default=0))  # a later one: the next step
                 evaluate = last or step % schedule.evaluate_every == 0 or stop == signal.SIGALRM
                 save = evaluate or stop or step % schedule.save_every == 0
-                if save or step % schedule.log_every == 0:
-                    log.write_means()
                 if save:
+                    log.write_means()
                     score = partial(_validate, config, state, validation, run_dir, mesh, log) if evaluate else None
                     with log.off_the_clock():
                         _save(checkpoints, config, images, state, score)
