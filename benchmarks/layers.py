@@ -3,6 +3,7 @@
     python benchmarks/layers.py                     # the layers of VGG16 at 160 x 160
     python benchmarks/layers.py --side 320 --channels 3:8,16:8,8:1       # narrow ones, from so many channels to so many
     python benchmarks/layers.py --side 64 --channels 128      # an image as small as Winograd's way is taken for
+    python benchmarks/layers.py --channels 64,256 --eight-bits
 
 A layer is 3 x 3, with bias and ReLU.  The network's own way is Winograd's, or several columns at a time where channels
 are few.  All take turns in one process.  Rates count the operations of direct sums for every way, so that they can be
@@ -44,12 +45,15 @@ def main() -> None:
     )
     parser.add_argument("--turns", type=int, default=5, help="of each, after the first (5)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--eight-bits", action="store_true", help="numbers of 8 bits too, summed up in 32")
     arguments = parser.parse_args()
     rows: list[dict[str, str | float]] = []
     for channels in arguments.channels.split(","):
         inputs, outputs = (int(number) for number in (channels.split(":") * 2)[:2])
         flop = 2 * 9 * inputs * outputs * arguments.side**2
-        medians = timed(_layers(inputs, outputs, arguments.side, arguments.dtype), arguments.turns)
+        calls = _layers(inputs, outputs, arguments.side, arguments.dtype)
+        calls |= _in_eight_bits(inputs, outputs, arguments.side) if arguments.eight_bits else {}
+        medians = timed(calls, arguments.turns)
         copied, layer = medians.pop(COPIED), f"{channels}, {arguments.side} × {arguments.side}"
         rows += [
             {
@@ -118,6 +122,23 @@ def _ours(
     apply = jax.jit(lambda params, x: layer.apply({"params": params}, x), compiler_options=options)
     arguments = jax.device_put((params, jnp.asarray(inputs, dtype)))
     return lambda: jax.block_until_ready(apply(*arguments))
+
+
+def _in_eight_bits(num_inputs: int, num_outputs: int, side: int) -> Calls:
+    """The sums alone, without what would bring them back to 8 bits for the next layer."""
+    rng = np.random.default_rng(0)
+    inputs, kernel = (
+        jax.device_put(rng.integers(-128, 128, shape, np.int8))
+        for shape in ((1, side, side, num_inputs), (3, 3, num_inputs, num_outputs))
+    )
+    layout = ("NHWC", "HWIO", "NHWC")
+    convolve: Any = jax.jit(
+        lambda x, kernel: jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=layout, preferred_element_type=jnp.int32
+        ),
+        compiler_options=compiler_options() or None,
+    )
+    return {"8 bits": lambda: convolve(inputs, kernel).block_until_ready()}
 
 
 def _theirs(torch: Any, kernel: np.ndarray, inputs: np.ndarray, dtype: str) -> Calls:

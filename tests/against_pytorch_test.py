@@ -18,10 +18,10 @@ def compared(*options: str) -> dict[str, list[str]]:
 
 def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
     saved = tmp_path / "table.md"
-    rows = compared("--side=JAX, direct", "--side=JAX, quick", f"--save={saved}")
-    assert [float(cells[1]) > 0 for cells in rows.values()] == [True, True]
+    rows = compared("--side=JAX, direct", "--side=JAX, quick", "--side=JAX, bfloat16", f"--save={saved}")
+    assert [float(cells[1]) > 0 for cells in rows.values()] == [True] * 3
     assert float(rows["JAX, direct"][-1]) == 0
-    assert 0 < float(rows["JAX, quick"][-1]) < 1e-5
+    assert 0 < float(rows["JAX, quick"][-1]) < 1e-5 < float(rows["JAX, bfloat16"][-1]) < 0.01
     assert "| JAX, direct |" in saved.read_text()
 
 
@@ -30,3 +30,14 @@ def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
 def test_pytorch_computes_the_same(task: str):
     rows = compared("--side=JAX, direct", "--side=PyTorch, eager", "--side=PyTorch, channels last", f"--task={task}")
     assert [float(cells[-1]) < 1e-4 for cells in rows.values()] == [True] * 3
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_what_a_gpu_is_asked_for_runs():
+    """Compiled and in bfloat16, each after the other; `--repeat=0` takes the first call for the figure."""
+    sides = ("JAX, direct", "JAX, bfloat16", "PyTorch, compiled", "PyTorch, bfloat16 compiled")
+    rows = compared(*(f"--side={side}" for side in sides), "--task=train", "--in-a-row", "--repeat=0")
+    assert list(rows) == list(sides)
+    for cells in rows.values():
+        assert cells[0] == cells[1] == cells[2]
+        assert float(cells[-1]) < 0.02
