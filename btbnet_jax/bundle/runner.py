@@ -254,6 +254,8 @@ class Runner:
             "PYTHONUNBUFFERED": "1",
             "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(self._work / "compiled")),
             "JAX_PLATFORMS": platforms,
+            # With this, and programs out of the folder above, a run that goes on computes what it would have computed.
+            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_exclude_nondeterministic_ops=true".strip(),
         }
         line, where = [sys.executable, *arguments], self._bundle / "code"
         # In a session of its own, Ctrl-C does not reach what is not to heed it.
