@@ -49,6 +49,7 @@ VALIDATION = flags.DEFINE_string("validation", _D.validation, 'Images to hold ou
 SIZE = flags.DEFINE_integer("size", _D.size, "Height and width that images are resized to; 0 keeps their own.")
 CROP = flags.DEFINE_integer("crop", _D.crop, "Side of random crops, cut after resizing; 0 for none.")
 ORIENTATIONS = flags.DEFINE_enum("orientations", _D.orientations, ["none", "right_angles", "paper"], "1, 8 or 16.")
+GRAIN = flags.DEFINE_float("grain", _D.grain, "Largest deviation of noise that is added, in grey levels; 0 for none.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", _D.batch_size, "Images of a step, over all devices.")
 DATA_SEED = flags.DEFINE_integer("data_seed", _D.seed, "Of the order of the images and their augmentation.")
 THREADS = flags.DEFINE_integer("threads", _D.threads, "That read and decode; they change no result.")
@@ -99,6 +100,7 @@ def config_from_flags() -> TrainConfig:
                 "size": SIZE.value,
                 "crop": CROP.value,
                 "orientations": ORIENTATIONS.value,
+                "grain": GRAIN.value,
                 "batch_size": BATCH_SIZE.value,
                 "seed": DATA_SEED.value,
                 "threads": THREADS.value,

@@ -1,8 +1,9 @@
-"""Versions of a training image: its orientations and crops."""
+"""Versions of a training image: its orientations, crops and grain."""
 
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
+from scipy import ndimage
 
 from btbnet_jax.images import rotate_45
 
@@ -37,3 +38,22 @@ def crop_start(length: int, crop: int, rng: np.random.Generator) -> int:
     in focus, a network would learn to expect too much of it.
     """
     return int(np.clip(rng.integers(length) - crop // 2, 0, max(0, length - crop)))
+
+
+def with_grain(image: UInt8[ndarray, "h w 3"], largest: float, rng: np.random.Generator) -> UInt8[ndarray, "h w 3"]:
+    """Returns an image with noise as sensors and film have it: as sharp where the image is blurred as elsewhere.
+
+    Its deviation is up to `largest` grey levels, of which small ones are drawn more often; it is fine or coarse, and
+    grey or coloured.  Photographs that have been made smaller hardly have any, and a network that has seen only these
+    takes grain for focus.
+
+    Args:
+      image: RGB.
+      largest: deviation in grey levels.
+      rng: what is drawn from.
+    """
+    deviation, radius, colour = largest * rng.uniform() ** 2, rng.uniform(), rng.uniform()
+    grey, coloured = (rng.standard_normal((*image.shape[:2], channels), np.float32) for channels in (1, 3))
+    noise = np.sqrt(1 - colour) * grey + np.sqrt(colour) * coloured
+    noise = ndimage.gaussian_filter(noise, (radius, radius, 0))
+    return np.clip(np.rint(image + noise * (deviation / max(noise.std(), 1e-6))), 0, 255).astype(np.uint8)

@@ -158,6 +158,7 @@ class DataConfig(Config):
       size: height and width that images are resized to; 0 keeps their own.
       crop: side of a random square crop, 0 for none.  It is cut after resizing, about a random pixel.
       orientations: "none", "right_angles" (8 versions), or "paper" (16: 8 rotations by 45° and flips).
+      grain: its largest deviation in grey levels, drawn anew for each image.  Deviation: the paper adds none, so 0.
       batch_size: images of one step, over all devices and processes.
       seed: of the order and of every random choice.
       threads: that read and decode; the batches do not depend on it.
@@ -169,6 +170,7 @@ class DataConfig(Config):
     size: int = 320
     crop: int = 0
     orientations: Literal["none", "right_angles", "paper"] = "paper"
+    grain: float = 0.0
     batch_size: int = 1
     seed: int = 0
     threads: int = 2
@@ -177,8 +179,8 @@ class DataConfig(Config):
         super().__post_init__()
         if self.validation not in ("shi60", "none") and not self.validation.isdecimal():
             raise ValueError(f'validation is "shi60", "none" or a number, not {self.validation!r}')
-        if self.size < 0 or self.crop < 0:
-            raise ValueError(f"size and crop are 0 or more, not {self.size} and {self.crop}")
+        if min(self.size, self.crop, self.grain) < 0:
+            raise ValueError(f"size, crop and grain are 0 or more, not {self.size}, {self.crop} and {self.grain}")
         if not self.size and not self.crop and self.batch_size > 1:
             raise ValueError("images of their own sizes cannot share a batch: set size or crop, or batch_size 1")
         if 0 < self.size < self.crop:

@@ -15,7 +15,7 @@ from jaxtyping import Int32, UInt8
 from numpy import ndarray
 
 from btbnet_jax import builders
-from btbnet_jax.augment import NUM_VERSIONS, crop_start, orient
+from btbnet_jax.augment import NUM_VERSIONS, crop_start, orient, with_grain
 from btbnet_jax.config import DataConfig
 from btbnet_jax.images import encode_png, image_size, read_image, read_mask, resize_image
 from btbnet_jax.sources import shi, simulated
@@ -176,7 +176,7 @@ def train_batches(
 
     Args:
       examples: to train on.
-      config: batch size, sizes, orientations and seed.
+      config: batch size, sizes, orientations, grain and seed.
       start: number of batches to leave out, those that an interrupted run has seen.
       shard: index of this process and number of processes; each gets its share of every batch.
 
@@ -196,6 +196,8 @@ def train_batches(
             top, left = (crop_start(n, config.crop, rng) for n in image.shape[:2])
             window = np.s_[top : top + config.crop, left : left + config.crop]
             image, mask = image[window], mask[window]
+        if config.grain:
+            image = with_grain(image, config.grain, rng)
         side = config.crop or config.size
         return _padded(image, mask, example, (side, side) if side else _bucket(mask.shape))
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from btbnet_jax.augment import crop_start, orient
+from btbnet_jax.augment import crop_start, orient, with_grain
 
 
 def test_right_angles_make_the_eight_arrangements_of_a_square():
@@ -44,3 +44,25 @@ def test_every_pixel_is_the_middle_of_a_crop_as_often_as_any_other():
     expected = np.array([7, *[1] * 7, 6]) / 20  # 12 // 2 before the middle; the first 7 and the last 6 are moved inside
     np.testing.assert_allclose(starts, expected, atol=0.01)
     assert {crop_start(10, 12, rng) for _ in range(100)} == {0}
+
+
+def test_grain_has_all_deviations_up_to_the_largest_and_changes_no_mean():
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    noises = [with_grain(grey, 20.0, np.random.default_rng(seed)) - 128.0 for seed in range(100)]
+    deviations = np.array([noise.std() for noise in noises])
+    assert deviations.max() < 20.5
+    assert (deviations > 15).sum() > 5  # an eighth of all
+    assert (deviations < 5).sum() > 35  # a half
+    assert np.abs([noise.mean() for noise in noises]).max() < 3
+    strong = [noise for noise, deviation in zip(noises, deviations, strict=True) if deviation > 5]
+    neighbours = [np.corrcoef(noise[:, 1:, 0].ravel(), noise[:, :-1, 0].ravel())[0, 1] for noise in strong]
+    channels = [np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1] for noise in strong]
+    for found, highest in ((neighbours, 0.5), (channels, 0.8)):  # from fine to coarse, and from coloured to grey
+        assert min(found) < 0.2
+        assert max(found) > highest
+
+
+def test_grain_stays_within_the_range_and_of_none_the_image_stays_the_same():
+    image = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (40, 30, 3))
+    assert set(np.unique(with_grain(image, 1.0, np.random.default_rng(1)))) <= {*range(9), *range(247, 256)}
+    np.testing.assert_array_equal(with_grain(image, 0.0, np.random.default_rng(1)), image)

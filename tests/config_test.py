@@ -125,7 +125,7 @@ def test_values_of_another_type_are_named(cls: type[Config], values: dict[str, A
         (LossConfig, {"step_weight": -0.5}, "weights of a loss are 0 or more"),
         (DataConfig, {"validation": "some"}, 'validation is "shi60", "none" or a number, not \'some\''),
         (DataConfig, {"validation": "²"}, 'validation is "shi60", "none" or a number, not \'²\''),
-        (DataConfig, {"crop": -1}, "size and crop are 0 or more, not 320 and -1"),
+        (DataConfig, {"crop": -1}, "size, crop and grain are 0 or more, not 320, -1 and 0.0"),
         (DataConfig, {"size": 0, "batch_size": 2}, "set size or crop, or batch_size 1"),
         (DataConfig, {"size": 64, "crop": 65}, "a crop of 65 does not fit into images of 64"),
         (DataConfig, {"threads": 0}, "batch_size and threads are 1 or more"),

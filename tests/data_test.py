@@ -140,6 +140,18 @@ def test_crops_are_cut_anywhere(small: Examples):
     assert {place for _, place in found} == set(range(9))
 
 
+def test_grain_lies_on_images_and_nowhere_else(small: Examples):
+    config = changed(PAPER, size=0, crop=26, orientations="none", batch_size=8)
+    smooth, grainy = (take(train_batches(small, changed(config, grain=grain)), 1)[0] for grain in (0.0, 40.0))
+    for array, expected in zip(grainy[1:], smooth[1:], strict=True):  # masks, sizes and numbers
+        np.testing.assert_array_equal(array, expected)
+    for image, other, (height, width) in zip(grainy.image, smooth.image, grainy.size, strict=True):
+        assert np.any(image != other)
+        assert not image[height:].any()
+        assert not image[:, width:].any()
+    assert_equal(take(train_batches(small, changed(config, grain=40.0, threads=5)), 1), [grainy])
+
+
 def test_images_that_are_smaller_than_their_array_are_padded_and_say_how_large_they_are(small: Examples):
     config = changed(PAPER, crop=0, batch_size=8)
     batches = take(train_batches(small, config), 16)
