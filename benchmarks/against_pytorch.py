@@ -4,8 +4,8 @@
     python benchmarks/against_pytorch.py
     python benchmarks/against_pytorch.py --scales 1 --repeat 5
     python benchmarks/against_pytorch.py --task train --height 128 --breadth 128
-    python benchmarks/against_pytorch.py --height 1224 --breadth 817 --repeat 0     # hours on two cores
-    python benchmarks/against_pytorch.py --side 'JAX, bfloat16' --side 'PyTorch, bfloat16 compiled'
+    python benchmarks/against_pytorch.py --height 1224 --breadth 817 --repeat 0     # an hour on two cores
+    python benchmarks/against_pytorch.py --side 'JAX, bfloat16' --side 'PyTorch, compiled'   # these alone
     python benchmarks/against_pytorch.py --batch 8 --repeat 20                      # for a GPU
     python benchmarks/against_pytorch.py --batch 8 --repeat 20 --task train --in-a-row
 

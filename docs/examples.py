@@ -12,6 +12,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 from scipy import ndimage
 from skimage import data
 
@@ -44,14 +46,13 @@ def main() -> None:
 
 def failures() -> list[tuple[str, HostImage]]:
     """Returns pictures with what is true of them."""
-    cup, cat = (
-        ndimage.gaussian_filter(image().astype(float), (BLUR, BLUR, 0)) for image in (data.coffee, data.chelsea)
-    )
+    cup, cat = (_blurred(image()) for image in (data.coffee, data.chelsea))
     grain = np.random.default_rng(0).normal(size=(*cup.shape[:2], 1))
-    rows, columns = np.mgrid[: cat.shape[0], : cat.shape[1]]
+    height, width, _ = cat.shape
+    rows, columns = np.mgrid[:height, :width]
     waves = (rows - 20 * np.sin(columns / 60)) % 60
-    middle = np.hypot(rows - cat.shape[0] / 2, columns - cat.shape[1] / 2)
-    shade = 200 - 1.2 * np.hypot(rows - cat.shape[0] / 2 + 40, columns - cat.shape[1] / 2 + 40)
+    middle = np.hypot(rows - height / 2, columns - width / 2)
+    shade = 200 - 1.2 * np.hypot(rows - height / 2 + 40, columns - width / 2 + 40)
     ball = shade[..., None] * np.array([1.0, 0.5, 0.4])
     pictures = {
         "all blurred": cup,
@@ -61,6 +62,10 @@ def failures() -> list[tuple[str, HostImage]]:
         "a smooth ball\nin focus": np.where((middle < 90)[..., None], ball, cat),
     }
     return [(name, np.clip(np.rint(picture), 0, 255).astype(np.uint8)) for name, picture in pictures.items()]
+
+
+def _blurred(image: HostImage) -> Float[ndarray, "h w 3"]:
+    return np.stack([ndimage.gaussian_filter(channel.astype(float), BLUR) for channel in np.moveaxis(image, 2, 0)], 2)
 
 
 if __name__ == "__main__":

@@ -143,8 +143,10 @@ def test_a_run_of_two_that_is_asked_to_stop_goes_on_with_one_and_ends_there_too(
     copies: list[Path], alone: Path, data: Path
 ):
     folder = copies[1]
+    rows = folder / "training.csv"
+    before = rows.stat().st_mtime_ns  # the killed ones may have written rows that those who go on write anew
     processes = start(data, folder, 2)
-    wait_for(lambda: len(table(folder / "training.csv")) > SAVED, processes)
+    wait_for(lambda: rows.stat().st_mtime_ns > before and len(table(rows)) > SAVED, processes)
     processes[1].send_signal(signal.SIGTERM)  # to one of them, which stops both
     ends = [ended(process) for process in processes]
     assert [status for status, _ in ends] == [128 + signal.SIGTERM] * 2

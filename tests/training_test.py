@@ -79,9 +79,8 @@ def test_eight_devices_do_what_one_does_however_the_valid_pixels_are_divided(ste
 def test_eight_devices_have_the_parameters_of_one_after_twenty_steps(params: Any):
     sgd = OptimiserConfig(kind="sgd", learning_rate=1e-3, schedule="constant")  # Adam would divide by nearly nothing
     config = dataclasses.replace(CONFIG, optimiser=sgd)
-    one, many = (
-        run(make_train_step(config), params, batch_of(UNEVEN), config=config, count=20, devices=n) for n in (1, 8)
-    )
+    step = make_train_step(config)
+    one, many = (run(step, params, batch_of(UNEVEN), config=config, count=20, devices=num) for num in (1, 8))
     assert_close(many[0].params, one[0].params, tolerance=1e-5)
     assert_close(many[1], one[1], tolerance=1e-4)
     moved = jax.tree.map(lambda new, old: float(jnp.abs(new - old).max()), one[0].params, params)
