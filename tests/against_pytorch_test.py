@@ -21,7 +21,7 @@ def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
     rows = compared("--side=JAX, direct", "--side=JAX, quick", "--side=JAX, bfloat16", f"--save={saved}")
     assert [float(cells[1]) > 0 for cells in rows.values()] == [True] * 3
     assert float(rows["JAX, direct"][-1]) == 0
-    assert 0 < float(rows["JAX, quick"][-1]) < 1e-5 < float(rows["JAX, bfloat16"][-1]) < 0.01
+    assert 0 < float(rows["JAX, quick"][-1]) < 1e-5 < float(rows["JAX, bfloat16"][-1]) < 0.05
     assert "| JAX, direct |" in saved.read_text()
 
 
