@@ -36,6 +36,7 @@ WIDTH = flags.DEFINE_float("width", _N.width, "Multiplies the channels of the pa
 DTYPE = flags.DEFINE_enum("dtype", _N.dtype, ["float32", "bfloat16"], "What convolutions compute in.")
 PRECISION = flags.DEFINE_enum("precision", _N.precision, ["default", "highest"], "Of float32 convolutions.")
 REMAT = flags.DEFINE_bool("remat", _N.remat, "Recompute activations: less memory, more time.")
+POLICY = flags.DEFINE_enum("remat_policy", _N.remat_policy, ["all", "half"], "Which activations --remat recomputes.")
 
 LOSS = flags.DEFINE_enum("loss", _L.kind, ["cross_entropy", "mean_squared_error"], "Per pixel.")
 ALPHAS = flags.DEFINE_list("stream_weights", ["1"], "α_n: one for all streams, or one for each.")
@@ -85,6 +86,7 @@ def config_from_flags() -> TrainConfig:
                 "dtype": DTYPE.value,
                 "precision": PRECISION.value,
                 "remat": REMAT.value,
+                "remat_policy": POLICY.value,
             },
             "loss": {
                 "kind": LOSS.value,

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--without", action="append", default=[], help="an option of `compiler` for XLA to leave out of a forward pass"
     )
-    parser.add_argument("--remat", action="store_true", help="a training step that computes activations again")
+    parser.add_argument("--remat", choices=("all", "half"), help="activations that a training step computes again")
     parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
     arguments = parser.parse_args()
     if arguments.only:
@@ -62,7 +62,8 @@ def main() -> None:
 def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     scales = tuple(Fraction(scale) for scale in arguments.scales.split(","))
     precision = "highest" if arguments.exact else "default"
-    network = NetworkConfig(scales=scales, width=arguments.width, precision=precision, remat=arguments.remat)
+    again = {"remat": True, "remat_policy": arguments.remat} if arguments.remat else {}
+    network = NetworkConfig(scales=scales, width=arguments.width, precision=precision, **again)
     config = TrainConfig(network=network)
     shape = (arguments.batch, arguments.size, arguments.size)
     rng = np.random.default_rng(0)

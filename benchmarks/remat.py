@@ -20,6 +20,11 @@ from benchmarks.tables import reader, show
 from btbnet_jax.config import DataConfig, NetworkConfig, TrainConfig
 
 COLUMNS = ("step", "memory, GiB", "TFLOP", "compilation, s")
+WAYS: dict[str, dict[str, Any]] = {
+    "without": {},
+    "with remat of half": {"remat": True, "remat_policy": "half"},
+    "with remat": {"remat": True},
+}
 
 
 def main() -> None:
@@ -33,14 +38,14 @@ def main() -> None:
     precision = "highest" if arguments.exact else "default"
     columns = [name for name in COLUMNS if arguments.exact or name != "TFLOP"]
     rows = []
-    for remat in (False, True):
-        network = NetworkConfig(width=arguments.width, remat=remat, precision=precision)
+    for name, options in WAYS.items():
+        network = NetworkConfig(width=arguments.width, precision=precision, **options)
         config = TrainConfig(network=network, data=DataConfig(batch_size=arguments.batch))
         start = time.perf_counter()
         program = compiled(config, arguments.size, 1)
         seconds = time.perf_counter() - start
         memory, work = _memory(program) / 2**30, program.cost_analysis()["flops"] / 1e12
-        values = ("with remat" if remat else "without", f"{memory:.4g}", f"{work:.4g}", seconds)
+        values = (name, f"{memory:.4g}", f"{work:.4g}", seconds)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     show(rows, columns, arguments.save)
 

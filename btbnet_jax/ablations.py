@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from btbnet_jax import evaluation, metrics, report
-from btbnet_jax.config import TrainConfig, differences, paper_scales
+from btbnet_jax.config import TrainConfig, paper_scales
 from btbnet_jax.data import Examples, hold_out
+from btbnet_jax.fields import differences
 from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule, train
 from btbnet_jax.sources import layered

@@ -16,22 +16,15 @@ import numpy as np
 
 from btbnet_jax import evaluation, metrics, plots, report
 from btbnet_jax.checkpoints import Checkpoints
-from btbnet_jax.config import TrainConfig, differences
+from btbnet_jax.config import TrainConfig
 from btbnet_jax.data import Examples, hold_out, train_batches
+from btbnet_jax.fields import differences
 from btbnet_jax.initial import initial_params, start_in_words
 from btbnet_jax.journal import RunLog
 from btbnet_jax.processes import Ballot, is_first, meet
 from btbnet_jax.silence import silent_in_words
 from btbnet_jax.sources import shi
-from btbnet_jax.training import (
-    TrainState,
-    init_state,
-    make_mesh,
-    make_train_step,
-    on_own_devices,
-    replicated,
-    shared,
-)
+from btbnet_jax.training import TrainState, init_state, make_mesh, make_train_step, on_own_devices, replicated, shared
 from btbnet_jax.writing import output_folder
 
 NUM_PICTURES = 6

@@ -177,8 +177,9 @@ def test_every_parameter_learns(gradients: Params, start: str):
     assert wrong == []
 
 
-def test_rematerialisation_changes_no_gradient(params: Params, gradients: Params):
-    config = dataclasses.replace(SMALL, remat=True)
+@pytest.mark.parametrize("policy", ["all", "half"])
+def test_rematerialisation_changes_no_gradient(params: Params, gradients: Params, policy: Any):
+    config = dataclasses.replace(SMALL, remat=True, remat_policy=policy)
     again = gradient(config, params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), again, gradients)
 

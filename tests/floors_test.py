@@ -34,7 +34,7 @@ FLOORS = (
     ("weights", "checkpoints", "data", "augment", "builders", "pretrained"),
     ("storage",),
     ("losses", "network", "maps", "intervals", "metrics", "histograms", "baselines", "sources"),
-    ("images", "resize", "writing", "compiler", "processes", "digests", "config", "types"),
+    ("images", "resize", "writing", "compiler", "processes", "digests", "config", "fields", "types"),
 )
 ORDER = ["__init__", *(room for floor in FLOORS for room in floor)]
 

@@ -87,8 +87,10 @@ def test_eight_devices_have_the_parameters_of_one_after_twenty_steps(params: Any
     assert max(jax.tree.leaves(moved)) > 1e-3
 
 
-def test_what_is_computed_again_makes_the_same_updates(step, params: Any):
-    remat = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, remat=True))
+@pytest.mark.parametrize("policy", ["all", "half"])
+def test_what_is_computed_again_makes_the_same_updates(step, params: Any, policy: Any):
+    network = dataclasses.replace(CONFIG.network, remat=True, remat_policy=policy)
+    remat = dataclasses.replace(CONFIG, network=network)
     (again, again_metrics), (kept, metrics) = (
         run(one, params, batch_of(UNEVEN), count=3) for one in (make_train_step(remat), step)
     )

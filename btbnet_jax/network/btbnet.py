@@ -12,13 +12,17 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from btbnet_jax.config import NetworkConfig, Normalisation
-from btbnet_jax.network.convolution import Convolution, he_deviation, zero_outside
+from btbnet_jax.network.convolution import KEPT, Convolution, he_deviation, zero_outside
 from btbnet_jax.network.frrnet import FNet, RRNet, passing_on
 from btbnet_jax.network.stream import Stream
 from btbnet_jax.resize import resize, scaled_size, valid_pixels
 from btbnet_jax.types import Images, Maps, Sizes, Valid
 
 _FIRST_MAPS = 0.01  # times He's values, in the last layers of a stream
+_POLICIES = {
+    "all": jax.checkpoint_policies.nothing_saveable,
+    "half": jax.checkpoint_policies.save_only_these_names(KEPT),
+}  # of streams, by `NetworkConfig.remat_policy`
 
 
 class Outputs(NamedTuple):
@@ -70,7 +74,7 @@ class BTBNet(nn.Module):
           size: true height and width of each image where its array is larger, None where they fill it.
         """
         config, parts = self.config, network_parts(self.config, self.convolution)
-        stream = nn.remat(Stream) if config.remat else Stream
+        stream = nn.remat(Stream, policy=_POLICIES[config.remat_policy]) if config.remat else Stream
         valid = None if size is None else valid_pixels((images.shape[1], images.shape[2]), size)
         images = zero_outside(images, valid)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
@@ -16,6 +17,9 @@ from btbnet_jax.types import Features, Valid
 
 Kernel = Float[Array | ndarray, "3 3 c d"]
 Bias = Float[Array | ndarray, " d"]
+
+KEPT = "kept"
+"""The name of features that `jax.checkpoint` may keep where it computes others again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +57,10 @@ class Direct:
         return jax.vjp(functools.partial(Direct.sums, self), x, kernel)[1](gradient)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def convolve(way: Direct, relu: bool, x: Features, kernel: Kernel, bias: Bias, valid: Valid | None) -> Features:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def convolve(
+    way: Direct, relu: bool, kept: bool, x: Features, kernel: Kernel, bias: Bias, valid: Valid | None
+) -> Features:
     """Returns a 3x3 convolution with zero padding, as many rows and columns as `x` has.
 
     Its gradient is written here, as it needs no more than the features before and after: a ReLU was open where
@@ -63,6 +69,7 @@ def convolve(way: Direct, relu: bool, x: Features, kernel: Kernel, bias: Bias, v
     Args:
       way: that computes it.
       relu: whether a ReLU follows.
+      kept: whether the result is named `KEPT`.
       x: features.
       kernel: of the same type of numbers, as is `bias`.
       bias: added to every pixel.
@@ -71,13 +78,14 @@ def convolve(way: Direct, relu: bool, x: Features, kernel: Kernel, bias: Bias, v
     return way.convolve(x, kernel, bias, valid, relu=relu)
 
 
-def _convolve(way: Direct, relu: bool, x: Features, kernel: Kernel, bias: Bias, valid: Valid | None) -> Any:
+def _convolve(way: Direct, relu: bool, kept: bool, x: Features, kernel: Kernel, bias: Bias, valid: Valid | None) -> Any:
     y = way.convolve(x, kernel, bias, valid, relu=relu)
+    y = checkpoint_name(y, KEPT) if kept else y
     return y, (x, kernel, y if relu else None, valid)
 
 
-def _gradients(way: Direct, relu: bool, kept: Any, gradient: Features) -> Any:
-    x, kernel, y, valid = kept
+def _gradients(way: Direct, relu: bool, _: bool, residuals: Any, gradient: Features) -> Any:
+    x, kernel, y, valid = residuals
     gradient = zero_outside(gradient, y > 0 if relu else valid)
     by_bias = jnp.sum(gradient, axis=(0, 1, 2), dtype=jnp.float32).astype(gradient.dtype)
     return *way.gradients(x, kernel, gradient), by_bias, None
@@ -98,12 +106,14 @@ class Convolution(nn.Module):
     Attributes:
       features: number of output channels.
       relu: whether a ReLU follows.
+      kept: whether the result is kept where half of what streams compute is computed again, see `NetworkConfig`.
       dtype: of the computation; parameters are float32.
       precision: of the products, where `dtype` is float32.
     """
 
     features: int
     relu: bool = True
+    kept: bool = False
     dtype: jnp.dtype = jnp.dtype("float32")
     precision: jax.lax.Precision = jax.lax.Precision.DEFAULT
 
@@ -122,7 +132,7 @@ class Convolution(nn.Module):
     def convolved(self, x: Features, kernel: Any, bias: Bias, valid: Valid | None) -> Features:
         """Returns the convolution with its bias, ReLU and zeros."""
         kernel, bias = (jnp.asarray(array, self.dtype) for array in (kernel, bias))
-        return convolve(self.way, self.relu, x.astype(self.dtype), kernel, bias, valid)
+        return convolve(self.way, self.relu, self.kept, x.astype(self.dtype), kernel, bias, valid)
 
     @property
     def way(self) -> Direct:

@@ -32,6 +32,6 @@ class Trunk(nn.Module):
         x, outputs = images, []
         for block, widths in enumerate(BLOCKS, start=1):
             for layer, width in enumerate(widths, start=1):
-                x = self.convolution(self.channels(width), name=f"conv{block}_{layer}")(x, valid)
+                x = self.convolution(self.channels(width), kept=layer > 1, name=f"conv{block}_{layer}")(x, valid)
             outputs.append(x)
         return tuple(outputs)
