@@ -55,9 +55,8 @@ def failures() -> list[tuple[str, HostImage]]:
     shade = 200 - 1.2 * np.hypot(rows - height / 2 + 40, columns - width / 2 + 40)
     ball = shade[..., None] * np.array([1.0, 0.5, 0.4])
     pictures = {
-        "all blurred": cup,
-        "all blurred,\nlittle grain": cup + 2 * grain,
-        "all blurred,\ngrain": cup + 4 * grain,
+        "all blurred,\ngrain": cup + 8 * grain,
+        "all blurred,\nmuch grain": cup + 16 * grain,
         "thin lines\nin focus": np.where((waves < 4)[..., None], 20, cat),
         "a smooth ball\nin focus": np.where((middle < 90)[..., None], ball, cat),
     }
