@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -76,18 +77,7 @@ def config_from_flags() -> TrainConfig:
     """Returns the configuration of the run; a value that is no good raises ValueError."""
     return TrainConfig.from_json(
         {
-            "network": {
-                "scales": SCALES.value,
-                "share_streams": SHARE.value,
-                "use_fnet": FNET.value,
-                "use_rrnet": RRNET.value,
-                "num_steps": NUM_STEPS.value,
-                "width": WIDTH.value,
-                "dtype": DTYPE.value,
-                "precision": PRECISION.value,
-                "remat": REMAT.value,
-                "remat_policy": POLICY.value,
-            },
+            "network": _network(),
             "loss": {
                 "kind": LOSS.value,
                 "stream_weights": _numbers(ALPHAS),
@@ -125,6 +115,21 @@ def config_from_flags() -> TrainConfig:
             "init_from": INIT_FROM.value,
         }
     )
+
+
+def _network() -> dict[str, Any]:
+    return {
+        "scales": SCALES.value,
+        "share_streams": SHARE.value,
+        "use_fnet": FNET.value,
+        "use_rrnet": RRNET.value,
+        "num_steps": NUM_STEPS.value,
+        "width": WIDTH.value,
+        "dtype": DTYPE.value,
+        "precision": PRECISION.value,
+        "remat": REMAT.value,
+        "remat_policy": POLICY.value,
+    }
 
 
 def _numbers(flag: flags.FlagHolder[list[str]]) -> list[float]:
