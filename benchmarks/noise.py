@@ -1,7 +1,7 @@
 """Scores networks on images with noise, and says how much focus they see where there is none.
 
     python benchmarks/noise.py --data-dir data
-    python benchmarks/noise.py btbnet-small runs/grain
+    python benchmarks/noise.py btbnet-small runs/cpu_small_grain
 
 The images are those that a network was validated by.  "White" is how much of them is at least half in focus by the
 maps, of the same images after a Gaussian of 8 pixels, of which nothing is: a network that takes grain for focus shows
@@ -27,7 +27,7 @@ from btbnet_jax.initial import load_trained
 
 COLUMNS = ("network", "noise, grey levels", "MAE", "adaptive F", "max_of_mean F", "white where all is blurred")
 BLUR = 8  # pixels of the size that the network sees, the deviation of a Gaussian
-SIZE = 320
+SIZE, BATCH = 320, 4  # the noise is drawn for a whole batch
 
 
 def main() -> None:
@@ -36,7 +36,6 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", default=["btbnet-small"], help="names, files or runs (btbnet-small)")
     parser.add_argument("--data-dir", default="data", help="folder of built data sets (data)")
     parser.add_argument("--levels", type=float, nargs="+", default=[0, 2, 4, 8], help="deviations (0 2 4 8)")
-    parser.add_argument("--batch", type=int, default=4)
     arguments = parser.parse_args()
     examples = hold_out(Examples(arguments.data_dir, "shi", "train"), "shi60")[1]
     methods: dict[str, evaluation.Method] = {}
@@ -45,7 +44,7 @@ def main() -> None:
         method = evaluation.network_method(trained.config.network, trained.params)
         for level, blur in itertools.product(arguments.levels, (0, BLUR)):
             methods[_key(name, level, blur)] = with_noise(method, level, blur=blur)
-    counts = evaluation.count_levels(methods, examples, size=SIZE, batch_size=arguments.batch)
+    counts = evaluation.count_levels(methods, examples, size=SIZE, batch_size=BATCH)
     rows = []
     for name, level in itertools.product(arguments.networks, arguments.levels):
         scores = metrics.scores(counts[_key(name, level, 0)])

@@ -64,7 +64,7 @@ def failures() -> list[tuple[str, HostImage]]:
 
 
 def _blurred(image: HostImage) -> Float[ndarray, "h w 3"]:
-    return np.stack([ndimage.gaussian_filter(channel.astype(float), BLUR) for channel in np.moveaxis(image, 2, 0)], 2)
+    return np.asarray(ndimage.gaussian_filter(image.astype(float), (BLUR, BLUR, 0)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@ import re
 from fractions import Fraction
 from typing import Any
 
-import jaxtyping
 import pytest
 
 from btbnet_jax.config import (
@@ -16,11 +15,7 @@ from btbnet_jax.config import (
 )
 from btbnet_jax.fields import Config
 
-
-@pytest.fixture(autouse=True)
-def as_in_production(monkeypatch: pytest.MonkeyPatch):
-    """The checks of types that only tests have would come before those under test."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("as_in_production")
 
 
 def test_scales_of_the_paper_are_exact_fractions():

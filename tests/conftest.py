@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
 
 from btbnet_jax.cli import main
@@ -104,3 +105,9 @@ def python_files() -> list[Path]:
     root = Path(__file__).parents[1]
     folders = ("benchmarks", "btbnet_jax", "datasets", "docs", "tests")
     return sorted([*root.glob("*.py"), *(path for folder in folders for path in (root / folder).rglob("*.py"))])
+
+
+@pytest.fixture
+def as_in_production(monkeypatch: pytest.MonkeyPatch):
+    """The checks of types that only tests have would come before those under test."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

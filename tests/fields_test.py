@@ -3,7 +3,6 @@ import re
 from fractions import Fraction
 from typing import Any
 
-import jaxtyping
 import pytest
 
 from btbnet_jax.config import (
@@ -33,10 +32,7 @@ OTHER = TrainConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def as_in_production(monkeypatch: pytest.MonkeyPatch):
-    """The checks of types that only tests have would come before those under test."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("as_in_production")
 
 
 @pytest.mark.parametrize("config", [TrainConfig(), OTHER], ids=["defaults", "other"])
