@@ -5,8 +5,9 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +48,20 @@ def _trained_on(name: str) -> Change:
     )
 
 
+def _with(**parts: dict[str, Any]) -> Change:
+    """Other fields of some parts of the configuration."""
+
+    def change(base: TrainConfig) -> TrainConfig:
+        changed = {name: dataclasses.replace(getattr(base, name), **fields) for name, fields in parts.items()}
+        return dataclasses.replace(base, **changed)
+
+    return change
+
+
+def _at_scales(text: str) -> Change:
+    return _with(network={"scales": tuple(Fraction(scale) for scale in text.split(", "))})
+
+
 REFERENCE = "3S"
 TABLES: dict[str, dict[str, Change]] = {
     "network": {
@@ -62,12 +77,28 @@ TABLES: dict[str, dict[str, Change]] = {
         "layered": _trained_on("layered"),
         **{f"layered without {name}": _trained_on(f"layered_without_{name}") for name in layered.INGREDIENTS},
     },
+    "recipe": {
+        "as given": lambda base: base,
+        **{f"width {width}": _with(network={"width": float(Fraction(width))}) for width in ("3/32", "3/16")},
+        **{f"scales {scales}": _at_scales(scales) for scales in ("1, 1/2, 1/4", "3/4, 1/2, 1/4", "1/2, 1/4, 1/8")},
+        **{f"images of {size}": _with(data={"size": size}) for size in (240, 400)},
+        "crops of 128, 6 at a time": _with(data={"crop": 128, "batch_size": 6}),
+        "crops of 224, 2 at a time": _with(data={"crop": 224, "batch_size": 2}),
+        "whole images, 1 at a time": _with(data={"crop": 0, "batch_size": 1}),
+        "one orientation": _with(data={"orientations": "none"}),
+        "16 orientations": _with(data={"orientations": "paper"}),
+        "grain of 6": _with(data={"grain": 6.0}),
+        **{f"rate {rate}": _with(optimiser={"learning_rate": rate}) for rate in (0.0015, 0.006)},
+        "constant rate": _with(optimiser={"schedule": "constant"}),
+        "without keeping norms": _with(optimiser={"keep_norms": False}),
+    },
 }
 """The rows of each table: what is trained instead of what is asked for.
 
 "network": other networks, where "3S" has three recurrent steps, as the paper.  Source: section 4.3 of the paper, and
 its figures of 1S to 4S and of the number of steps.  "simulation": the same network trained on simulated scenes alone,
-and judged by the validation images of the data set that is asked for.
+and judged by the validation images of the data set that is asked for.  "recipe": one choice of the small network's
+changed at a time; a row of another size is scored at that size, as it would be used.
 """
 ROWS = {row: change for table in TABLES.values() for row, change in table.items()}
 

@@ -13,6 +13,7 @@ from btbnet_jax.builders import SimulatedBuilder
 from btbnet_jax.config import TrainConfig
 from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.evaluation import count_levels, network_method
+from btbnet_jax.fields import differences
 from btbnet_jax.initial import load_trained
 from btbnet_jax.loop import Schedule
 from btbnet_jax.metrics import mae
@@ -45,7 +46,8 @@ def test_the_rows_are_the_paper_s():
 
 
 def test_all_rows_have_one_budget_and_seeds_of_their_own():
-    configs = [configured(CONFIG, row, seed) for row in ROWS for seed in (0, 1)]
+    rows = [*TABLES["network"], *TABLES["simulation"]]
+    configs = [configured(CONFIG, row, seed) for row in rows for seed in (0, 1)]
     assert {(config.steps, config.optimiser, config.network.width) for config in configs} == {
         (CONFIG.steps, CONFIG.optimiser, CONFIG.network.width)
     }
@@ -92,6 +94,21 @@ def test_the_rows_of_the_simulation_differ_in_what_they_are_trained_on():
     names = {row: config.data.name.removeprefix("simulated/") for row, config in configs.items()}
     assert set(names.values()) == set(SimulatedBuilder.builder_configs) - {"generated", "photographs"}
     assert names["layered without depth"] == "layered_without_depth"
+
+
+def test_the_rows_of_the_recipe_change_one_thing_each():
+    data = dataclasses.replace(CONFIG.data, size=320, crop=160, batch_size=4)
+    optimiser = dataclasses.replace(CONFIG.optimiser, schedule="cosine", keep_norms=True)
+    base = dataclasses.replace(CONFIG, data=data, optimiser=optimiser)
+    changes = {row: differences(base, configured(base, row, 0)) for row in TABLES["recipe"]}
+    assert not changes.pop("as given")
+    fields = {row: {change.split(":")[0] for change in found} for row, found in changes.items()}
+    assert {row for row, names in fields.items() if len(names) > 1} == {row for row in fields if "at a time" in row}
+    assert set().union(*fields.values()) == {
+        *("network.width", "network.scales"),
+        *(f"optimiser.{name}" for name in ("learning_rate", "schedule", "keep_norms")),
+        *(f"data.{name}" for name in ("size", "crop", "batch_size", "orientations", "grain")),
+    }
 
 
 def test_a_row_of_another_data_set_is_judged_by_the_validation_images_asked_for(

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from btbnet_jax.network import Convolution
+from btbnet_jax.network.convolution import Direct
+from btbnet_jax.network.quick import Quick
 from tests.reference_network import apply, convolution, random_params
 
 RNG = np.random.default_rng(0)
@@ -41,3 +43,24 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     np.testing.assert_allclose(y[0].astype(jnp.float32), convolution(np.asarray(x[0]), params), atol=0.05)
+
+
+@pytest.mark.parametrize("way", [Direct(), Quick()])
+@pytest.mark.parametrize("channels", [(4, 20), (20, 1)])
+def test_strips_of_large_images_change_nothing(way: Direct, channels: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    x, kernel, gradient = (
+        jnp.asarray(rng.normal(size=size), jnp.float32)
+        for size in ((2, 13, 9, channels[0]), (3, 3, *channels), (2, 13, 9, channels[1]))
+    )
+
+    bias, valid = jnp.ones(channels[1]), jnp.asarray(rng.random((2, 13, 9, 1)) < 0.5)
+
+    def layer_and_gradients(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, ...]:
+        return way.convolve(x, kernel, bias, valid, relu=True), *way.gradients(x, kernel, gradient)
+
+    expected = layer_and_gradients(x, kernel)
+    monkeypatch.setattr("btbnet_jax.network.convolution.MOST_PIXELS", 4 * 2 * 9)
+    assert str(jax.make_jaxpr(layer_and_gradients)(x, kernel)).count("length=4") >= 2
+    for found, wanted in zip(layer_and_gradients(x, kernel), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from btbnet_jax.network import winograd
+from btbnet_jax.network.strips import strips_of
 from btbnet_jax.network.winograd import (
     POINTS,
     matrices,
-    strips_of,
     transform_kernel,
     winograd_convolution,
 )

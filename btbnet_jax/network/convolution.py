@@ -13,10 +13,20 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 from numpy import ndarray
 
+from btbnet_jax.network.strips import by_strips, part, strips_of
 from btbnet_jax.types import Features, Valid
 
 Kernel = Float[Array | ndarray, "3 3 c d"]
 Bias = Float[Array | ndarray, " d"]
+
+MOST_PIXELS = 2**17
+"""Of a convolution on a CPU, over all images of a batch; more are taken in strips of rows.
+
+XLA for CPUs divides a convolution into blocks of pixels, and a queue of its threads holds 1024 pieces of work.  With
+more blocks than that, here of 192 pixels, a thread can begin with one in the memory in which it has prepared another,
+whose result is then wrong without a word.  In jaxlib 0.10.2 this happened to the first block of two layers from 128 to
+64 channels on 734 x 490 pixels, always, in the paper's network on an image of 1224 x 817, whose map was off by 0.004
+along its upper edge; in smaller programs of the same layers it did not."""
 
 KEPT = "kept"
 """The name of features that `jax.checkpoint` may keep where it computes others again."""
@@ -36,25 +46,36 @@ class Direct:
         self, x: Features, kernel: Kernel, bias: Bias | None = None, valid: Valid | None = None, *, relu: bool = False
     ) -> Features:
         """Returns the convolution with its bias, ReLU and zeros outside `valid`, where they are asked for."""
-        y = self.sums(x, kernel)
-        y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
-        y = nn.relu(y) if relu else y
-        return zero_outside(y, valid)
 
-    def sums(self, x: Features, kernel: Kernel) -> Features:
-        """Returns the convolution alone."""
+        def finished(y: Features, valid: Valid | None) -> Features:
+            y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
+            return zero_outside(nn.relu(y) if relu else y, valid)
+
+        rows = _rows_of_strip(x)
+        if rows == x.shape[1]:
+            return finished(self.sums(x, kernel), valid)
+
+        def strip(top: Array) -> Features:
+            y = self.sums(part(x, top - 1, rows + 2), kernel, outside=0)
+            return finished(y, None if valid is None else part(valid, top, rows))
+
+        return by_strips(strip, rows, x.shape[1])
+
+    def sums(self, x: Features, kernel: Kernel, *, outside: int = 1) -> Float[Array, "b _ w d"]:
+        """Returns the convolution alone; without rows of zeros `outside`, above and below, it has two rows less."""
         return jax.lax.conv_general_dilated(
             x,
             jnp.asarray(kernel),
             window_strides=(1, 1),
-            padding="SAME",
+            padding=((outside, outside), (1, 1)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=self.precision,
         )
 
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
         """Returns those by `x` and by `kernel`, from that by the sums before bias and ReLU."""
-        return jax.vjp(functools.partial(Direct.sums, self), x, kernel)[1](gradient)
+        by_x, by_kernel = jax.vjp(functools.partial(Direct.sums, self), x, kernel)[1](gradient)
+        return by_x if _rows_of_strip(x) == x.shape[1] else self.convolve(gradient, turned(kernel)), by_kernel
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -140,9 +161,22 @@ class Convolution(nn.Module):
         return Direct(self.precision)
 
 
+def turned(kernel: Kernel) -> Float[Array | ndarray, "3 3 d c"]:
+    """Returns the kernel by which the gradient of a convolution's outputs gives that of its inputs."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
 def he_deviation(shape: tuple[int, ...]) -> np.float32:
     """Returns the standard deviation of a kernel's initial values by He et al. 2015, √(2 / inputs)."""
     return np.sqrt(np.float32(2 / math.prod(shape[:-1])))
+
+
+def _rows_of_strip(x: Features) -> int:
+    """How many rows of `x` to take at a time on this device; all where they are not known, in exported programs."""
+    batch, height, width, _ = x.shape
+    if jax.default_backend() != "cpu" or any(map(jax.export.is_symbolic_dim, x.shape)):
+        return height
+    return strips_of(height, batch * width, MOST_PIXELS)[1]
 
 
 def zero_outside(x: Features, valid: Bool[Array, "b h w _"] | None) -> Features:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from btbnet_jax.network.convolution import Kernel
+from btbnet_jax.network.strips import part, strips_of
 from btbnet_jax.network.winograd import (
     OUT,
     POINTS,
@@ -26,8 +27,6 @@ from btbnet_jax.network.winograd import (
     factors_of_weights,
     inputs_of_tiles,
     matrices,
-    part,
-    strips_of,
     tiles_of_strip,
 )
 from btbnet_jax.types import Features

@@ -24,27 +24,32 @@ def columns_at_a_time(inputs: int, outputs: int) -> int:
 
 
 def narrow_convolution(
-    x: Features, kernel: Kernel, columns: int, precision: jax.lax.Precision = jax.lax.Precision.DEFAULT
-) -> Features:
-    """Returns a convolution with zero padding, as many rows and columns as `x` has.
+    x: Features,
+    kernel: Kernel,
+    columns: int,
+    precision: jax.lax.Precision = jax.lax.Precision.DEFAULT,
+    outside: int = 1,
+) -> Float[Array, "b _ w d"]:
+    """Returns a convolution with zero padding, as many columns as `x` has, and as many rows.
 
     Args:
       x: features of any height and width.
       kernel: of as few channels as `columns_at_a_time` wants them.
       columns: to compute at a time.
       precision: of the products.
+      outside: rows of zeros above and below; without them there are two rows less.
     """
-    batch, height, width, _ = x.shape
+    width = x.shape[2]
     steps = -(-width // columns)
     y = jax.lax.conv_general_dilated(
         x,
         _side_by_side(jnp.asarray(kernel), columns),
         window_strides=(1, columns),
-        padding=((1, 1), (1, 1 + steps * columns - width)),
+        padding=((outside, outside), (1, 1 + steps * columns - width)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision,
     )
-    return y.reshape(batch, height, steps * columns, -1)[:, :, :width]
+    return y.reshape(*y.shape[:2], steps * columns, -1)[:, :, :width]
 
 
 def _side_by_side(kernel: Array, columns: int) -> Float[Array, "3 wide c n"]:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jaxtyping import Array, Float
 
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.network import kernel_gradient
-from btbnet_jax.network.convolution import Bias, Convolution, Direct, Kernel
+from btbnet_jax.network.convolution import Bias, Convolution, Direct, Kernel, turned
 from btbnet_jax.network.narrow import columns_at_a_time, narrow_convolution
 from btbnet_jax.network.winograd import TransformedKernel, transform_kernel, winograd_convolution
 from btbnet_jax.types import Features, Valid
@@ -39,15 +40,15 @@ class Quick(Direct):
             return winograd_convolution(x, transform_kernel(kernel), bias, valid, relu=relu)
         return super().convolve(x, kernel, bias, valid, relu=relu)
 
-    def sums(self, x: Features, kernel: Kernel) -> Features:
+    def sums(self, x: Features, kernel: Kernel, *, outside: int = 1) -> Float[Array, "b _ w d"]:
         """Returns what `Direct` does, but for rounding."""
         if (columns := columns_at_a_time(*kernel.shape[2:])) > 1:
-            return narrow_convolution(x, kernel, columns, self.precision)
-        return super().sums(x, kernel)
+            return narrow_convolution(x, kernel, columns, self.precision, outside)
+        return super().sums(x, kernel, outside=outside)
 
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
         """Returns what `Direct` does, but for rounding."""
-        return self.convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), self._by_kernel(x, kernel, gradient)
+        return self.convolve(gradient, turned(kernel)), self._by_kernel(x, kernel, gradient)
 
     def _by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
         if x.shape[-1] < LEAST_CHANNELS:

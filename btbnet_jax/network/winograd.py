@@ -34,10 +34,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Float32, Float64, Shaped
+from jaxtyping import Array, Float, Float32, Float64
 from numpy import ndarray
 
 from btbnet_jax.network.convolution import Bias, Kernel, zero_outside
+from btbnet_jax.network.strips import by_strips, part, strips_of
 from btbnet_jax.types import Features, Valid
 
 POINTS = tuple(Fraction(eighths, 8) for eighths in (0, 5, -5, 10, -10))
@@ -82,38 +83,19 @@ def winograd_convolution(
     """
     batch, height, width, _ = x.shape
     columns = -(-width // OUT)
-    strips, rows = strips_of(-(-height // OUT), batch * columns, tiles_of_strip(*kernel.matrices[0].shape))
+    rows = strips_of(-(-height // OUT), batch * columns, tiles_of_strip(*kernel.matrices[0].shape))[1]
     tall, wide = rows * OUT, columns * OUT
 
-    def strip(number: Array) -> Features:
-        top = number * tall
+    def strip(top: Array) -> Features:
         y = _strip(part(x, top - 1, tall + 2, left=1, right=1 + wide - width), kernel)
         y = y if bias is None else y + jnp.reshape(bias, (1, 1, 1, -1))
         y = jax.nn.relu(y) if relu else y
-        return zero_outside(y, None if valid is None else part(valid, top, tall, right=wide - width))
+        y = zero_outside(y, None if valid is None else part(valid, top, tall, right=wide - width))
+        return y[:, :, :width]
 
-    done = jax.lax.map(strip, jnp.arange(strips))
-    return jnp.moveaxis(done, 0, 1).reshape(batch, strips * tall, wide, -1)[:, :height, :width]
-
-
-def part(x: Shaped[Array, "b h w c"], top: Array, rows: int, *, left: int = 0, right: int = 0) -> Shaped[Array, "..."]:
-    """Returns some rows of an array, with zeros above its first and below its last row, and at the sides.
-
-    Nothing but the rows is copied, where to pad the array would take as much memory again.
-
-    Args:
-      x: the array.
-      top: the first of the rows; -1 for the one above the array.
-      rows: how many.
-      left: columns of zeros to put before the first.
-      right: and after the last.
-    """
-    there = min(rows, x.shape[1])
-    first = jnp.clip(top, 0, x.shape[1] - there)
-    found = jax.lax.dynamic_slice_in_dim(x, first, there, axis=1)
-    found = jnp.pad(found, ((0, 0), (1, rows), (left, right), (0, 0)))
-    # Without the barrier, the compiler would look for zeros wherever a value is used.
-    return jax.lax.optimization_barrier(jax.lax.dynamic_slice_in_dim(found, top - first + 1, rows, axis=1))
+    if tall >= height:
+        return strip(jnp.int32(0))[:, :height]
+    return by_strips(strip, tall, height)
 
 
 def matrices(
@@ -151,12 +133,6 @@ def _coefficients(roots: Sequence[Fraction]) -> list[Fraction]:
 def tiles_of_strip(inputs: int, outputs: int) -> int:
     """Returns how many tiles to compute together: their matrices fill the cache, more would not fit into it."""
     return max(400, 100_000 // max(inputs, outputs))
-
-
-def strips_of(rows: int, in_row: int, in_strip: int) -> tuple[int, int]:
-    """Returns in how many strips to take so many rows, and the rows of each: equal ones of about `in_strip` pieces."""
-    strips = -(-rows // max(1, round(in_strip / in_row)))
-    return strips, -(-rows // strips)
 
 
 def _strip(x: Features, kernel: TransformedKernel) -> Float[Array, "b tall wide d"]:
