@@ -51,8 +51,7 @@ class Direct:
             y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
             return zero_outside(nn.relu(y) if relu else y, valid)
 
-        rows = _rows_of_strip(x)
-        if rows == x.shape[1]:
+        if (rows := _rows_of_strip(x)) is None:
             return finished(self.sums(x, kernel), valid)
 
         def strip(top: Array) -> Features:
@@ -75,7 +74,7 @@ class Direct:
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
         """Returns those by `x` and by `kernel`, from that by the sums before bias and ReLU."""
         by_x, by_kernel = jax.vjp(functools.partial(Direct.sums, self), x, kernel)[1](gradient)
-        return by_x if _rows_of_strip(x) == x.shape[1] else self.convolve(gradient, turned(kernel)), by_kernel
+        return by_x if _rows_of_strip(x) is None else self.convolve(gradient, turned(kernel)), by_kernel
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -171,12 +170,13 @@ def he_deviation(shape: tuple[int, ...]) -> np.float32:
     return np.sqrt(np.float32(2 / math.prod(shape[:-1])))
 
 
-def _rows_of_strip(x: Features) -> int:
-    """How many rows of `x` to take at a time on this device; all where they are not known, in exported programs."""
+def _rows_of_strip(x: Features) -> int | None:
+    """How many rows of `x` to take at a time on this device, None for all, as in exported programs of any size."""
     batch, height, width, _ = x.shape
     if jax.default_backend() != "cpu" or any(map(jax.export.is_symbolic_dim, x.shape)):
-        return height
-    return strips_of(height, batch * width, MOST_PIXELS)[1]
+        return None
+    strips, rows = strips_of(height, batch * width, MOST_PIXELS)
+    return rows if strips > 1 else None
 
 
 def zero_outside(x: Features, valid: Bool[Array, "b h w _"] | None) -> Features:
