@@ -2,10 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 
 from btbnet_jax.network import Convolution
 from btbnet_jax.network.convolution import Direct
-from btbnet_jax.network.quick import Quick
+from btbnet_jax.network.quick import LEAST_CHANNELS, Quick
 from tests.reference_network import apply, convolution, random_params
 
 RNG = np.random.default_rng(0)
@@ -64,3 +65,18 @@ def test_strips_of_large_images_change_nothing(way: Direct, channels: tuple[int,
     assert str(jax.make_jaxpr(layer_and_gradients)(x, kernel)).count("length=4") >= 2
     for found, wanted in zip(layer_and_gradients(x, kernel), expected, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [Direct(), Quick()])
+def test_strips_are_taken_on_each_device_too(way: Direct, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("btbnet_jax.network.convolution.MOST_PIXELS", 30)
+    monkeypatch.setattr("btbnet_jax.network.winograd.tiles_of_strip", lambda *_: 6)
+    rng = np.random.default_rng(0)
+    channels = 8 if type(way) is Direct else LEAST_CHANNELS
+    x = rng.normal(size=(2, 65, 64, channels)).astype(np.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, channels, channels)) / 20, jnp.float32)
+    mesh = Mesh(jax.devices()[:1], "tiles")
+    layer = jax.shard_map(
+        way.convolve, mesh=mesh, in_specs=(PartitionSpec("tiles"), PartitionSpec()), out_specs=PartitionSpec("tiles")
+    )
+    np.testing.assert_allclose(layer(x, kernel), Direct().convolve(jnp.asarray(x), kernel), atol=1e-4)

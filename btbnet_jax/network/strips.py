@@ -48,5 +48,5 @@ def by_strips(strip: Callable[[Array], Features], rows: int, height: int) -> Fea
         return jax.lax.dynamic_update_slice_in_dim(image, strip(top), top, axis=1), None
 
     shape = jax.eval_shape(strip, jnp.int32(0))
-    image = jnp.zeros((shape.shape[0], height, *shape.shape[2:]), shape.dtype)
+    image = jax.lax.full_like(shape, 0, shape=(shape.shape[0], height, *shape.shape[2:]))
     return jax.lax.scan(put, image, jnp.minimum(jnp.arange(0, height, rows), height - rows))[0]
