@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +59,7 @@ def test_strips_of_large_images_change_nothing(way: Direct, channels: tuple[int,
 
     bias, valid = jnp.ones(channels[1]), jnp.asarray(rng.random((2, 13, 9, 1)) < 0.5)
 
-    def layer_and_gradients(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, ...]:
+    def layer_and_gradients(x: jax.Array, kernel: jax.Array) -> tuple[Any, ...]:
         return way.convolve(x, kernel, bias, valid, relu=True), *way.gradients(x, kernel, gradient)
 
     expected = layer_and_gradients(x, kernel)
@@ -73,10 +75,10 @@ def test_strips_are_taken_on_each_device_too(way: Direct, monkeypatch: pytest.Mo
     monkeypatch.setattr("btbnet_jax.network.winograd.tiles_of_strip", lambda *_: 6)
     rng = np.random.default_rng(0)
     channels = 8 if type(way) is Direct else LEAST_CHANNELS
-    x = rng.normal(size=(2, 65, 64, channels)).astype(np.float32)
+    x = jnp.asarray(rng.normal(size=(2, 65, 64, channels)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(3, 3, channels, channels)) / 20, jnp.float32)
     mesh = Mesh(jax.devices()[:1], "tiles")
     layer = jax.shard_map(
         way.convolve, mesh=mesh, in_specs=(PartitionSpec("tiles"), PartitionSpec()), out_specs=PartitionSpec("tiles")
     )
-    np.testing.assert_allclose(layer(x, kernel), Direct().convolve(jnp.asarray(x), kernel), atol=1e-4)
+    np.testing.assert_allclose(layer(x, kernel), Direct().convolve(x, kernel), atol=1e-4)
