@@ -2,7 +2,7 @@
 
     python benchmarks/layers.py                     # the layers of VGG16 at 160 x 160
     python benchmarks/layers.py --side 320 --channels 3:8,16:8,8:1       # narrow ones, from so many channels to so many
-    python benchmarks/layers.py --side 64 --channels 128      # an image as small as Winograd's way is taken for
+    python benchmarks/layers.py --side 64 --channels 128      # as small as it is taken for in training
     python benchmarks/layers.py --channels 64,256 --eight-bits
 
 A layer is 3 x 3, with bias and ReLU.  The network's own way is Winograd's, or several columns at a time where channels

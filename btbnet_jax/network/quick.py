@@ -15,7 +15,7 @@ from btbnet_jax.network.winograd import TransformedKernel, transform_kernel, win
 from btbnet_jax.types import Features, Valid
 
 LEAST_CHANNELS = 128
-"""Of inputs and of outputs, and of inputs alone for the kernel's gradient by products.  With 64, a layer gains a fifth
+"""Of inputs and of outputs, and of inputs alone for the kernel's gradient by products.  With 64, a layer gains up
 to a half, but a network of such layers compiles twice as long for a map that takes as long; below, the transforms
 cost more than the multiplications that they save."""
 LEAST_PIXELS = 64 * 64
