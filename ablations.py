@@ -12,10 +12,7 @@ import train
 from btbnet_jax.ablations import ROWS, TABLES, run_ablations
 
 TABLE = flags.DEFINE_enum(
-    "table",
-    "network",
-    list(TABLES),
-    "Of the network's parts, the simulation's, or the small network's recipe.",
+    "table", "network", list(TABLES), "Of the network's parts, the simulation's, or the small network's recipe."
 )
 ROW = flags.DEFINE_multi_string("row", None, f"Rows to train, instead of a whole table: {', '.join(ROWS)}.")
 SCORES = flags.DEFINE_string("scores", None, "File, .json, of the scores; RUN_DIR/ablations.json if unset.")

@@ -26,7 +26,7 @@ XLA for CPUs divides a convolution into blocks of pixels, and a queue of its thr
 more blocks than that, here of 192 pixels, a thread can begin with one in the memory in which it has prepared another,
 whose result is then wrong without a word.  In jaxlib 0.10.2 this happened to the first block of two layers from 128 to
 64 channels on 734 x 490 pixels, always, in the paper's network on an image of 1224 x 817, whose map was off by 0.004
-along its upper edge; in smaller programs of the same layers it did not.  This is two thirds of the pixels of 1024 such
+along its upper edge; in smaller programs of the same layers it did not.  The limit is two thirds of 1024 such
 blocks, as a strip of whole rows has up to a third more.  The gradient by a kernel is a product of few rows, and is left
 in one piece; so are programs of symbolic sizes."""
 
@@ -75,8 +75,17 @@ class Direct:
 
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
         """Returns those by `x` and by `kernel`, from that by the sums before bias and ReLU."""
-        by_x, by_kernel = jax.vjp(functools.partial(Direct.sums, self), x, kernel)[1](gradient)
-        return by_x if _rows_of_strip(x) is None else self.convolve(gradient, turned(kernel)), by_kernel
+        return self.by_inputs(x, kernel, gradient), self.by_kernel(x, kernel, gradient)
+
+    def by_inputs(self, x: Features, kernel: Kernel, gradient: Features) -> Features:
+        """Returns the gradient by `x`."""
+        if _rows_of_strip(x) is not None:
+            return self.convolve(gradient, turned(kernel))
+        return jax.vjp(lambda x: Direct.sums(self, x, kernel), x)[1](gradient)[0]
+
+    def by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
+        """Returns the gradient by `kernel`."""
+        return jax.vjp(lambda kernel: Direct.sums(self, x, kernel), kernel)[1](gradient)[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

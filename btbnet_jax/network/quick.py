@@ -46,13 +46,14 @@ class Quick(Direct):
             return narrow_convolution(x, kernel, columns, self.precision, outside)
         return super().sums(x, kernel, outside=outside)
 
-    def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
+    def by_inputs(self, x: Features, kernel: Kernel, gradient: Features) -> Features:
         """Returns what `Direct` does, but for rounding."""
-        return self.convolve(gradient, turned(kernel)), self._by_kernel(x, kernel, gradient)
+        return self.convolve(gradient, turned(kernel))
 
-    def _by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
+    def by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
+        """Returns what `Direct` does, but for rounding."""
         if x.shape[-1] < LEAST_CHANNELS:
-            return super().gradients(x, kernel, gradient)[1]
+            return super().by_kernel(x, kernel, gradient)
         return (kernel_gradient.by_winograd if _large(x, kernel) else kernel_gradient.by_products)(x, gradient)
 
 
