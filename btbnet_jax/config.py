@@ -83,6 +83,8 @@ class NetworkConfig(Config):
             raise ValueError(f"the number of recurrent steps is 0 or more, not {self.num_steps}")
         if not 0 < self.width <= 4:
             raise ValueError(f"the width multiplier is above 0 and up to 4, not {self.width}")
+        if self.remat_policy != "all" and not self.remat:
+            raise ValueError(f"remat_policy={self.remat_policy!r} says what remat computes again: set remat as well")
 
     def channels(self, paper: int) -> int:
         """The number of channels where the paper has `paper`: rounded, and at least 1."""

@@ -48,6 +48,7 @@ def test_defaults_are_the_papers_network_and_loss():
         (NetworkConfig, {"scales": (Fraction(9, 2),)}, "scales are one or more fractions above 0 and up to 4"),
         (NetworkConfig, {"num_steps": -1}, "the number of recurrent steps is 0 or more, not -1"),
         (NetworkConfig, {"width": 0.0}, "the width multiplier is above 0 and up to 4, not 0.0"),
+        (NetworkConfig, {"remat_policy": "half"}, "remat_policy='half' says what remat computes again: set remat as"),
         (NetworkConfig, {"width": float("nan")}, "width is finite, not nan"),
         (OptimiserConfig, {"learning_rate": float("inf")}, "learning_rate is finite, not inf"),
         (LossConfig, {"stream_weights": (1.0, float("nan"))}, "stream_weights is finite, not (1.0, nan)"),

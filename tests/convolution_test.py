@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from btbnet_jax.network import Convolution
-from btbnet_jax.network.convolution import Direct
+from btbnet_jax.network.convolution import Direct, convolve
 from btbnet_jax.network.quick import LEAST_CHANNELS, Quick
 from tests.reference_network import apply, convolution, random_params
 
@@ -46,6 +46,21 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     np.testing.assert_allclose(y[0].astype(jnp.float32), convolution(np.asarray(x[0]), params), atol=0.05)
+
+
+def test_sums_of_numbers_in_bfloat16_are_taken_in_more_bits():
+    """256 ones and another are 256 in it; the largest sum of each kind has more, and stands for itself."""
+    x, kernel, gradient = (
+        jnp.ones(shape, jnp.bfloat16) for shape in ((1, 40, 40, 64), (3, 3, 64, 32), (1, 40, 40, 32))
+    )
+    by_inputs, by_kernel = Direct().gradients(x, kernel, gradient)
+    assert [float(jnp.max(y)) for y in (Direct().convolve(x, kernel), by_inputs, by_kernel)] == [
+        9 * 64,
+        9 * 32,
+        40 * 40,
+    ]
+    outcome = jax.grad(lambda bias: jnp.sum(convolve(Direct(), False, False, x, kernel, bias, None)))
+    assert set(outcome(jnp.zeros(32, jnp.bfloat16)).tolist()) == {40 * 40}
 
 
 @pytest.mark.parametrize("way", [Direct(), Quick()])

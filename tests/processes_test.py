@@ -128,13 +128,16 @@ def test_twenty_steps_of_four_processes_end_where_those_of_one_device_do(killed,
 
 @pytest.fixture(scope="module")
 def copies(killed, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The run whose process was killed, twice."""
+    """The run whose process was killed, three times."""
     folder = tmp_path_factory.mktemp("copies")
-    return [shutil.copytree(killed[0], folder / name) for name in ("with two", "with two and one")]
+    return [shutil.copytree(killed[0], folder / name) for name in ("with one", "with two", "with two and one")]
 
 
-def test_a_run_of_four_goes_on_with_two_and_ends_where_one_device_does(copies: list[Path], alone: Path, data: Path):
-    folder = train(data, copies[0], 2)
+@pytest.mark.parametrize("num", [1, 2])
+def test_a_run_of_four_goes_on_with_fewer_and_ends_where_one_device_does(
+    copies: list[Path], alone: Path, data: Path, num: int
+):
+    folder = train(data, copies[num - 1], num)
     assert_same_parameters(folder, alone)
     assert_same_figures(folder, alone)
 
@@ -142,7 +145,7 @@ def test_a_run_of_four_goes_on_with_two_and_ends_where_one_device_does(copies: l
 def test_a_run_of_two_that_is_asked_to_stop_goes_on_with_one_and_ends_there_too(
     copies: list[Path], alone: Path, data: Path
 ):
-    folder = copies[1]
+    folder = copies[2]
     rows = folder / "training.csv"
     before = rows.stat().st_mtime_ns  # the killed ones may have written rows that those who go on write anew
     processes = start(data, folder, 2)
