@@ -1,9 +1,10 @@
 """The gradient of a 3x3 convolution by its kernel, as matrix products; for training on a CPU.
 
 Each of the nine weights' gradients is the product of the inputs, shifted by the weight's place, with the gradient of
-the outputs, over all pixels; with the shifted inputs side by side it is one product.  XLA for CPUs computes it as a
-convolution with a kernel as large as the image, which takes up to three times as long in wide layers (a step of a
-narrow network is as fast by it, in two thirds of the memory).
+the outputs, over all pixels.  It is the same to shift the inputs by columns alone, and the gradient by rows, the other
+way: with three of each side by side all nine are one product, and six times the channels are copied instead of nine.
+XLA for CPUs computes it as a convolution with a kernel as large as the image, which takes up to twice as long in wide
+layers (a step of a narrow network is as fast by it, in three quarters of the memory).
 
 Winograd's way, F(4x4, 3x3), also makes them with a quarter of the multiplications, see `winograd`: the gradient of
 Y = A [(G K G') * (B X B')] A' by K is G' [(A' dY A) * (B X B')] G, summed over the tiles by 36 products.
@@ -31,16 +32,14 @@ from btbnet_jax.network.winograd import (
 )
 from btbnet_jax.types import Features
 
-_PIXELS = 400  # of a strip of shifted inputs
+_PIXELS = 1600  # of a strip of shifted inputs and gradients
 
 Products = list[Float[Array, "b _ _"]]
-Inner = Float[Array, "b _ _ d"]
-"""The gradient in a strip, with two rows and columns less than the inputs that it depends on."""
 
 
 @jax.jit
 def by_products(x: Features, gradient: Features) -> Kernel:
-    """Returns the gradient by the kernel of a convolution with zero padding, by a product with shifted inputs.
+    """Returns the gradient by the kernel of a convolution with zero padding, by a product of what is shifted.
 
     Args:
       x: the inputs.
@@ -49,13 +48,14 @@ def by_products(x: Features, gradient: Features) -> Kernel:
     height, width = x.shape[1:3]
     strips, rows = strips_of(height, width, _PIXELS)
 
-    def strip(x: Features, gradient: Inner) -> Products:
-        places = [(row, column) for row in range(3) for column in range(3)]
-        shifted = [x[:, row : row + rows, column : column + width] for row, column in places]
-        return [_product(jnp.concatenate(shifted, axis=-1), gradient)]
+    def strip(top: Array) -> Products:
+        inputs, outputs = part(x, top, rows, left=1, right=1), part(gradient, top - 1, rows + 2)
+        by_columns = [inputs[:, :, column : column + width] for column in range(3)]
+        by_rows = [outputs[:, 2 - row : 2 - row + rows] for row in range(3)]
+        return [_product(jnp.concatenate(by_columns, axis=-1), jnp.concatenate(by_rows, axis=-1))]
 
-    (total,) = _sum_of_strips(strip, strips, rows, x, gradient)
-    return total.reshape(3, 3, x.shape[-1], gradient.shape[-1])
+    (total,) = _sum_of_strips(strip, strips, rows)
+    return total.reshape(3, x.shape[-1], 3, gradient.shape[-1]).transpose(2, 0, 1, 3)
 
 
 @jax.jit
@@ -65,13 +65,15 @@ def by_winograd(x: Features, gradient: Features) -> Kernel:
     of_outputs, _, of_inputs = matrices(POINTS)
     columns = -(-width // OUT)
     strips, rows = strips_of(-(-height // OUT), columns, 2 * tiles_of_strip(x.shape[-1], gradient.shape[-1]))
+    tall, right = rows * OUT, columns * OUT - width
 
-    def strip(x: Features, gradient: Inner) -> Products:
+    def strip(top: Array) -> Products:
+        of_x, of_gradient = part(x, top - 1, tall + 2, left=1, right=1 + right), part(gradient, top, tall, right=right)
         # Without the barrier, the compiler would do these sums again in each of the six that follow.
         halves = jax.lax.optimization_barrier(
             (
-                combined(of_inputs, inputs_of_tiles(x, axis=1)),
-                combined(of_outputs.T, _outputs_of_tiles(gradient, axis=1)),
+                combined(of_inputs, inputs_of_tiles(of_x, axis=1)),
+                combined(of_outputs.T, _outputs_of_tiles(of_gradient, axis=1)),
             )
         )
         products = []
@@ -81,36 +83,23 @@ def by_winograd(x: Features, gradient: Features) -> Kernel:
             products += [_product(*pair) for pair in zip(gradients, tiles, strict=True)]
         return products
 
-    sums = jnp.stack(_sum_of_strips(strip, strips, rows * OUT, x, gradient, right=columns * OUT - width))
+    sums = jnp.stack(_sum_of_strips(strip, strips, tall))
     return jnp.einsum("pab,pdc->abcd", factors_of_weights(), sums, precision=jax.lax.Precision.HIGHEST)
 
 
-def _sum_of_strips(
-    strip: Callable[[Features, Inner], Products],
-    strips: int,
-    rows: int,
-    x: Features,
-    gradient: Features,
-    *,
-    right: int = 0,
-) -> list[Float[Array, "d c"]]:
-    """The products of all strips and images, summed; strips of `x` have one more pixel on each side."""
+def _sum_of_strips(strip: Callable[[Array], Products], strips: int, rows: int) -> list[Float[Array, "_ _"]]:
+    """The products of all strips, each from its first row on, and of all images, summed."""
 
-    def products(number: Array | int) -> Products:
-        top = jnp.asarray(number) * rows
-        inputs = part(x, top - 1, rows + 2, left=1, right=1 + right)
-        return strip(inputs, part(gradient, top, rows, right=right))
+    def add(sums: Products, top: Array) -> tuple[Products, None]:
+        return jax.tree.map(jnp.add, sums, strip(top)), None
 
-    def add(sums: Products, number: Array) -> tuple[Products, None]:
-        return jax.tree.map(jnp.add, sums, products(number)), None
-
-    zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in jax.eval_shape(products, 0)]
-    return [jnp.sum(total, axis=0) for total in jax.lax.scan(add, zeros, jnp.arange(strips))[0]]
+    zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in jax.eval_shape(strip, jnp.int32(0))]
+    return [jnp.sum(total, axis=0) for total in jax.lax.scan(add, zeros, rows * jnp.arange(strips))[0]]
 
 
-def _product(one: Features, other: Features) -> Float[Array, "b d c"]:
+def _product(one: Features, other: Features) -> Float[Array, "b c d"]:
     """The products of all channels, summed over the pixels of each image."""
-    return jnp.einsum("bhwd,bhwc->bdc", one, other)
+    return jnp.einsum("bhwc,bhwd->bcd", one, other)
 
 
 def _outputs_of_tiles(x: Features, *, axis: int) -> list[Float[Array, "b _ _ c"]]:
