@@ -20,7 +20,7 @@ Kernel = Float[Array | ndarray, "3 3 c d"]
 Bias = Float[Array | ndarray, " d"]
 
 MOST_PIXELS = 2**17
-"""Of a convolution on a CPU, over all images of a batch; more are taken in strips of rows.
+"""Of a convolution on a CPU, over all images of a batch, whose devices may share it; more are taken in strips of rows.
 
 XLA for CPUs divides a convolution into blocks of pixels, and a queue of its threads holds 1024 pieces of work.  With
 more blocks than that, here of 192 pixels, a thread can begin with one in the memory in which it has prepared another,
