@@ -27,7 +27,7 @@ def test_a_scene_depends_on_its_split_and_index_alone():
 
 def test_there_are_scenes_to_train_on_and_to_test():
     assert sorted(NUM_SCENES) == ["test", "train"]
-    with pytest.raises(ValueError, match="validation"):
+    with pytest.raises(ValueError, match="there are scenes of train and test, not of validation"):
         scene("validation", 0)
 
 

@@ -44,7 +44,12 @@ def scene(split: str, index: int, *, height: int = _SIZE, width: int = _SIZE) ->
       index: of the image, 0 or more.
       height: rows.
       width: columns.
+
+    Raises:
+      ValueError: no such split.
     """
+    if split not in NUM_SCENES:
+        raise ValueError(f"there are scenes of {' and '.join(NUM_SCENES)}, not of {split}")
     rng = np.random.default_rng([list(NUM_SCENES).index(split), index])
     tiles = 2 + max(height, width, round(2 * _REACH * _LARGEST)) // _TILE  # so that a part may begin anywhere
     textures = [np.rot90(np.tile(_texture(rng), (tiles, tiles)), turns) for turns in range(_NUM_TEXTURES)]
