@@ -16,7 +16,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.tables import machine
 from btbnet_jax.report import markdown_table
 
 _MAPS = """
@@ -34,14 +33,14 @@ print(platform.python_version(), jax.__version__)
 def main() -> None:
     """Prints the largest difference of each Python's maps from the first one's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pythons", type=Path, nargs="+", help="to compare with the first")
+    parser.add_argument("pythons", type=Path, nargs="+", help="the first is what the others are compared with")
     rows, first = [], {}
     for python in parser.parse_args().pythons:
         (version, jax), maps = _maps(python.absolute())
         first = first or maps
         differences = [float(np.abs(maps[name] - expected).max()) for name, expected in first.items()]
         rows.append({"python": version, "jax": jax, "largest difference": f"{max(differences):.1e}"})
-    print(markdown_table(rows, ["python", "jax", "largest difference"]), machine(), sep="\n\n")
+    print(markdown_table(rows, ["python", "jax", "largest difference"]))
 
 
 def _maps(python: Path) -> tuple[list[str], dict[str, np.ndarray]]:

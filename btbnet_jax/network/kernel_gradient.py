@@ -2,7 +2,7 @@
 
 Each of the nine weights' gradients is the product of the inputs, shifted by the weight's place, with the gradient of
 the outputs, over all pixels.  It is the same to shift the inputs by columns alone, and the gradient by rows, the other
-way: with three of each side by side all nine are one product, and six times the channels are copied instead of nine.
+way: with three of each side by side all nine are one product, and each side is copied three times, not one nine times.
 XLA for CPUs computes it as a convolution with a kernel as large as the image, which takes up to twice as long in wide
 layers (a step of a narrow network is as fast by it, in three quarters of the memory).
 
