@@ -13,11 +13,11 @@ Packs the recipe of btbnet-3s, the paper's network with shared streams, into one
 machine with a GPU and without network that is there for some minutes. docs/btbnet_3s.md says more.
 
 examples:
-  btbnet bundle pack bundle/btbnet-3s.pyz --wheels bundle/wheels  # make bundle fetches them and does this
-  python3 btbnet-3s.pyz --seconds 570 --output out            # there; the same again goes on
+  btbnet bundle pack bundle/btbnet-3s.pyz --wheels bundle/wheels     # as make bundle does
+  python3 btbnet-3s.pyz --seconds 570 --output out               # there; the same again goes on
   btbnet bundle join out btbnet-3s.safetensors
   btbnet bundle pack bundle/more.pyz --stages shi --weights btbnet-3s.safetensors --wheels bundle/wheels
-  btbnet bundle dry-run --wheels bundle/wheels                # all of it on the CPU at hand, a few steps
+  btbnet bundle dry-run --wheels bundle/wheels                   # all of it on the CPU at hand, a few steps
 """
 
 
