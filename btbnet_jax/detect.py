@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple, overload
 
 import jax
@@ -14,7 +15,7 @@ from numpy import ndarray
 from scipy import ndimage, special
 
 from btbnet_jax.buckets import Buckets
-from btbnet_jax.compiler import compiler_options
+from btbnet_jax.compiler import compiler_options, not_kept
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.digests import digest
 from btbnet_jax.grid import SMALLEST_TILE
@@ -229,7 +230,9 @@ class Detector:
             sizes = jax.ShapeDtypeStruct((num, 2), jnp.int32)
             network = BTBNet(self.config, self._convolution)
             lowered = _predict.lower(network, self._params, images, sizes, all_maps=all_maps)
-            self.programs[shape, all_maps] = lowered.compile(compiler_options())
+            onednn = self._convolution.by_onednn
+            with not_kept() if onednn else nullcontext():
+                self.programs[shape, all_maps] = lowered.compile(compiler_options(onednn=onednn))
         return self.programs[shape, all_maps]
 
     def _in_one_piece(

@@ -44,7 +44,7 @@ def network_method(config: NetworkConfig, params: Any, *, mesh: Mesh | None = No
         images, size = batch.image, batch.size
         if mesh is not None:
             images, size = jax.device_put((images, size), NamedSharding(mesh, PartitionSpec("data")))
-        return _predict(config, convolution, prepared, images, size)
+        return _predict.by(onednn=convolution.by_onednn)(config, convolution, prepared, images, size)
 
     return method
 

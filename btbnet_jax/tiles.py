@@ -123,7 +123,9 @@ def _fused_tiles(
         )
         return _window(image, grid.corner(origin), grid.wide), lows, firsts, origin
 
-    program = functools.partial(_fusion_tiles, config, how.convolution, grid, how.mesh, fusion)
+    program = functools.partial(
+        _fusion_tiles.by(onednn=how.convolution.by_onednn), config, how.convolution, grid, how.mesh, fusion
+    )
     for origin, outputs in computed(program, grid, image.shape[:2], cut, image.shape[:2], how):
         yield grid.part(origin), outputs
 
@@ -144,7 +146,9 @@ def _stream_map(
         first = _first(grid.corner(origin), image.shape[:2], result.shape)
         return _window(image, first, _reach(grid.wide, scale)), first, origin
 
-    program = functools.partial(_stream_tiles, config, how.convolution, scale, grid, how.mesh, params)
+    program = functools.partial(
+        _stream_tiles.by(onednn=how.convolution.by_onednn), config, how.convolution, scale, grid, how.mesh, params
+    )
     for origin, logits in computed(program, grid, result.shape, cut, image.shape[:2], how):
         part = grid.part(origin)
         result[part] = _fitting(logits, result[part].shape)

@@ -11,7 +11,7 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from btbnet_jax.compiler import compiler_options
+from btbnet_jax.compiler import compiled
 from btbnet_jax.config import OptimiserConfig, TrainConfig
 from btbnet_jax.data import Batch
 from btbnet_jax.losses import WHOLE, Shares, joint_loss
@@ -117,7 +117,8 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
     The metrics are the loss, its terms, the norm of the gradient and the learning rate, all from before the
     update.
     """
-    network = BTBNet(config.network, fastest_convolution(config.network))
+    convolution = fastest_convolution(config.network)
+    network = BTBNet(config.network, convolution)
     optimiser = make_optimiser(config.optimiser, config.steps)
     rate = learning_rate(config.optimiser, config.steps)
 
@@ -142,7 +143,7 @@ def make_train_step(config: TrainConfig) -> Callable[[TrainState, Batch], tuple[
         metrics |= {f"loss/{name}": term for name, term in terms.items()}
         return TrainState(state.step + 1, params, optimiser_state, average), metrics
 
-    return jax.jit(step, donate_argnames="state", compiler_options=compiler_options() or None)
+    return compiled(step, onednn=convolution.by_onednn, donate_argnames="state")
 
 
 def _accumulated(gradient_of: Callable[..., Any], num: int) -> Callable[[Params, Batch], Any]:

@@ -1,13 +1,15 @@
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from btbnet_jax import compiler
-from btbnet_jax.compiler import compiler_options
+from btbnet_jax.compiler import compiler_options, has_onednn
 from btbnet_jax.network.convolution import Direct
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "remat.py"
@@ -39,6 +41,36 @@ def test_convolutions_are_xla_s_own():
     program = str(jax.jit(Direct().convolve).lower(x, kernel).compile(compiler_options()).as_text())
     assert "convolution(" in program
     assert "ynn_fusion" not in program
+
+
+def test_convolutions_are_left_to_onednn_where_xla_has_it():
+    """With bias and ReLU, in the way that the network has them: then nothing else is left to compute."""
+    if not has_onednn():
+        pytest.skip("this XLA has no convolutions of oneDNN")
+    x, kernel, bias = (jnp.ones(shape) for shape in ((1, 40, 40, 32), (3, 3, 32, 32), (32,)))
+    convolve = partial(Direct().convolve, relu=True)
+    program = str(jax.jit(convolve).lower(x, kernel, bias).compile(compiler_options(onednn=True)).as_text())
+    assert "__onednn$convolution" in program
+    assert "RELU" in program
+    assert " maximum(" not in program
+
+
+def test_a_program_for_onednn_is_not_kept(tmp_path: Path):
+    """Where XLA has it, to write such a program would end in a warning, which the tests take for an error."""
+    script = """
+import jax, sys
+from btbnet_jax.compiler import compiled
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+def added(x):
+    return x + 1
+compiled(added, onednn={})(1)
+"""
+    for onednn, kept in ((True, 0), (False, 1)):
+        folder = tmp_path / str(onednn)
+        subprocess.run([sys.executable, "-W", "error", "-c", script.format(onednn), folder], check=True)
+        names = [path.name for path in folder.glob("jit_added*-cache")]
+        assert len(names) == kept, names
 
 
 def test_an_option_for_speed_that_xla_does_not_know_is_left_out():

@@ -7,10 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from btbnet_jax.compiler import compiled
 from btbnet_jax.config import NetworkConfig
-from btbnet_jax.network import BTBNet, Convolution, QuickConvolution, fastest_convolution, init_params
+from btbnet_jax.network import (
+    BTBNet,
+    Convolution,
+    OneDnnConvolution,
+    QuickConvolution,
+    fastest_convolution,
+    init_params,
+    quick,
+)
 from btbnet_jax.network.convolution import Direct
-from btbnet_jax.network.quick import LEAST_CHANNELS, transform_kernels
+from btbnet_jax.network.quick import LEAST_CHANNELS, LEAST_INPUTS, transform_kernels
 from btbnet_jax.network.winograd import TransformedKernel
 from tests.reference_network import random_features, random_layer
 
@@ -25,9 +34,15 @@ def of_jax(relu: bool, params: Any, x: Any, valid: Any) -> Any:
 # In a wide layer, rounding decides of one of its million values whether the ReLU is open.
 @pytest.mark.parametrize(
     ("size", "channels", "relu"),
-    [((70, 65), LEAST_CHANNELS, False), ((9, 14), 5, True), ((9, 14), 5, False), ((1, 1), 6, True)],
+    [
+        ((70, 65), LEAST_CHANNELS, False),
+        ((9, 14), LEAST_INPUTS, True),
+        ((9, 14), 5, True),
+        ((9, 14), 5, False),
+        ((1, 1), 6, True),
+    ],
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, OneDnnConvolution])
 def test_gradients_are_those_of_jax(kind: type[Convolution], size: tuple[int, int], channels: int, relu: bool):
     x, params = random_features(2, *size, channels), random_layer((channels, channels))
     valid = np.arange(size[0]).reshape(1, -1, 1, 1) < np.array([0.7, 1]).reshape(2, 1, 1, 1) * size[0]
@@ -39,7 +54,8 @@ def test_gradients_are_those_of_jax(kind: type[Convolution], size: tuple[int, in
     results = []
     for function in (ours, of_jax):
         gradients = jax.vjp(functools.partial(function, relu, valid=jnp.asarray(valid)), params, jnp.asarray(x))[1]
-        results.append(jax.tree.leaves(jax.jit(gradients)(jnp.asarray(random_features(2, *size, channels, seed=2)))))
+        program = compiled(gradients, onednn=function is ours and kind.by_onednn)
+        results.append(jax.tree.leaves(program(jnp.asarray(random_features(2, *size, channels, seed=2)))))
     for found, expected in zip(*results, strict=True):
         assert np.abs(expected).max() > 0
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
@@ -112,7 +128,14 @@ def test_only_wide_kernels_are_transformed_and_once():
     np.testing.assert_allclose(winograd, direct, atol=1e-4)
 
 
-def test_the_fastest_convolution_is_the_direct_one_where_float32_has_to_be_exact():
+@pytest.mark.parametrize("onednn", [False, True])
+def test_the_fastest_convolution_is_the_direct_one_where_float32_has_to_be_exact(
+    onednn: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(quick, "has_onednn", lambda: onednn)
     assert fastest_convolution(NetworkConfig()) is QuickConvolution  # the tests run on a CPU
     assert fastest_convolution(NetworkConfig(precision="highest")) is Convolution
-    assert fastest_convolution(NetworkConfig(dtype="bfloat16")) is Convolution
+    assert fastest_convolution(NetworkConfig(width=0.125, precision="highest")) is Convolution
+    narrow, half = NetworkConfig(width=0.125), NetworkConfig(dtype="bfloat16")
+    assert fastest_convolution(narrow) is (OneDnnConvolution if onednn else QuickConvolution)
+    assert fastest_convolution(half) is (OneDnnConvolution if onednn else Convolution)

@@ -154,7 +154,7 @@ def without_cache(function: Any) -> Any:
     """Compiles the tiles' programs anew, before and after."""
 
     def call(*arguments: Any, **options: Any) -> Any:
-        programs: tuple[Any, ...] = (tiles._stream_tiles.jitted, tiles._fusion_tiles.jitted)
+        programs = [program.by(onednn=False) for program in (tiles._stream_tiles, tiles._fusion_tiles)]
         for program in programs:
             program.clear_cache()
         try:
@@ -175,7 +175,7 @@ def test_a_tile_without_the_border_that_it_draws_from_shows(params: Params, monk
 
 
 def test_one_program_for_each_stream_and_one_for_the_fusion_serve_all_sizes_with_the_same_tiles(params: Params):
-    programs: tuple[Any, ...] = (tiles._stream_tiles.jitted, tiles._fusion_tiles.jitted)
+    programs = [program.by(onednn=False) for program in (tiles._stream_tiles, tiles._fusion_tiles)]
 
     def compiled() -> list[int]:
         for size in ((128, 128), (125, 127), (121, 124)):

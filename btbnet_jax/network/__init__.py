@@ -3,7 +3,7 @@
 from btbnet_jax.network.btbnet import BTBNet, Outputs, init_params
 from btbnet_jax.network.convolution import Convolution
 from btbnet_jax.network.frrnet import FNet, RRNet
-from btbnet_jax.network.quick import QuickConvolution, fastest_convolution, for_inference
+from btbnet_jax.network.quick import OneDnnConvolution, QuickConvolution, fastest_convolution, for_inference
 from btbnet_jax.network.stream import Stream
 from btbnet_jax.network.vgg import Trunk
 
@@ -11,6 +11,7 @@ __all__ = [
     "BTBNet",
     "Convolution",
     "FNet",
+    "OneDnnConvolution",
     "Outputs",
     "QuickConvolution",
     "RRNet",

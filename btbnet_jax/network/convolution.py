@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -140,8 +140,10 @@ class Convolution(nn.Module):
       kept: whether the result is kept where half of what streams compute is computed again, see `NetworkConfig`.
       dtype: of the computation; parameters are float32.
       precision: of the products, where `dtype` is float32.
+      by_onednn: whether programs with it are to be compiled for oneDNN, see `compiler.compiler_options`.
     """
 
+    by_onednn: ClassVar[bool] = False
     features: int
     relu: bool = True
     kept: bool = False

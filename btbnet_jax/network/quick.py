@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from btbnet_jax.compiler import has_onednn
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.network import kernel_gradient
 from btbnet_jax.network.convolution import Bias, Convolution, Direct, Kernel, turned
@@ -23,10 +25,14 @@ LEAST_PIXELS = 64 * 64
 it saves.  By kernels that were transformed once, Winograd's way is the faster one in small images too: 1.3 times the
 direct one with 128 channels and 32 x 32 pixels, 2.7 times with 512 (`benchmarks/layers.md`)."""
 
+LEAST_INPUTS = 32
+"""For the kernel's gradient by products where other convolutions are left to oneDNN, which has no way of its own for it
+here.  By XLA itself a step of a network so narrow is no slower, in three quarters of the memory."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Quick(Direct):
-    """The fastest way on a CPU.
+    """The fastest way on a CPU by what XLA has itself.
 
     Wide layers are computed by Winograd's way and narrow ones several columns at a time, so is the gradient by the
     inputs.  That by a wide kernel is made of products.
@@ -57,8 +63,23 @@ class Quick(Direct):
         return (kernel_gradient.by_winograd if _large(x, kernel) else kernel_gradient.by_products)(x, gradient)
 
 
+@dataclasses.dataclass(frozen=True)
+class OneDnn(Direct):
+    """The fastest way on a CPU for narrow layers and for bfloat16, in programs compiled for oneDNN."""
+
+    def by_inputs(self, x: Features, kernel: Kernel, gradient: Features) -> Features:
+        """Returns what `Direct` does, but for rounding."""
+        return self.convolve(gradient, turned(kernel))
+
+    def by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
+        """Returns what `Direct` does, but for rounding."""
+        if x.shape[-1] < LEAST_INPUTS or x.dtype != jnp.float32:
+            return super().by_kernel(x, kernel, gradient)
+        return kernel_gradient.by_products(x, gradient)
+
+
 class QuickConvolution(Convolution):
-    """A `Convolution` computed in the fastest way on a CPU.
+    """A `Convolution` computed in the fastest way on a CPU by what XLA has itself.
 
     Its kernel may have been transformed already, see `transform_kernels`; it is transformed in every call otherwise.
     """
@@ -81,13 +102,29 @@ class QuickConvolution(Convolution):
         return Quick(self.precision)
 
 
+class OneDnnConvolution(Convolution):
+    """A `Convolution` that oneDNN computes, in programs that are compiled for it."""
+
+    by_onednn: ClassVar[bool] = True
+
+    @property
+    def way(self) -> Direct:
+        """How it is computed."""
+        return OneDnn(self.precision)
+
+
 def fastest_convolution(config: NetworkConfig) -> type[Convolution]:
     """Returns the convolution that a network is fastest with on the device that JAX uses.
 
-    The quick one is for float32 on a CPU; `precision="highest"` asks for the direct sum.
+    The quick ones are for a CPU; `precision="highest"` asks for XLA's direct sum.  In float32 a network with layers
+    wide enough for Winograd's way takes it: of such programs, which compile for long and can then be kept for later
+    processes, oneDNN makes nothing faster.
     """
-    plain = config.dtype == "float32" and config.precision == "default"
-    return QuickConvolution if plain and jax.default_backend() == "cpu" else Convolution
+    if config.precision == "highest" or jax.default_backend() != "cpu":
+        return Convolution
+    if (config.dtype == "bfloat16" or config.channels(512) < LEAST_CHANNELS) and has_onednn():
+        return OneDnnConvolution
+    return QuickConvolution if config.dtype == "float32" else Convolution
 
 
 def for_inference(config: NetworkConfig, params: Any) -> tuple[type[Convolution], Any]:
