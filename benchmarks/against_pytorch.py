@@ -11,7 +11,8 @@
 
 Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides
 take turns.  With `--in-a-row` one ends before the next begins, for what does not fit into a GPU's memory side by side.
-"Quick" is what the program takes by itself on a CPU, see `btbnet_jax/network/quick.py`, "direct" what XLA would.  On a
+"Quick" is what the program takes by itself on a CPU, see `btbnet_jax/network/quick.py`, "direct" what XLA would.  A
+side that fails is left out of the table, and what it said stands above.  On a
 GPU those of bfloat16 take part instead of the quick one, and memory is that of the GPU.
 
 Rates count the operations of direct convolutions for every side, three times in a training step; "of the peak" is the
@@ -22,10 +23,12 @@ no part; with `--task train`, that of the loss after the same number of steps.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +78,10 @@ def _common(options: argparse.Namespace) -> list[str]:
     return [f"--{key}={value}" for key, value in vars(options).items() if key in known]
 
 
+class _EndedError(Exception):
+    """A side that ended before it should."""
+
+
 class _Side:
     """A process that computes when it is told to."""
 
@@ -84,46 +91,47 @@ class _Side:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=_ENVIRONMENT)
         self.name, self.times = name, []
-        self.first = self._read()["first"]
+        self.first = self._read("first")
+        self.peak = math.nan
+        print(f"{name}: {self.first:.3f} s for the first call", file=sys.stderr)
 
     def turn(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
-        self.times.append(self._read()["seconds"])
+        self.times.append(self._read("seconds"))
 
-    def end(self) -> float:
-        """Returns the peak of its memory in GiB, when it has left it."""
+    def end(self) -> None:
+        """Waits until it has left its memory, whose peak in GiB it says before."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        peak = self._read()["peak"]
+        self.peak = self._read("peak")
         self._process.wait()
-        return peak
 
-    def _read(self) -> dict[str, float]:
+    def _read(self, what: str) -> float:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith("{"):
-                return json.loads(line)
-        raise SystemExit(f"{self.name} ended without an answer; see above")
+                return json.loads(line)[what]
+        raise _EndedError(f"{self.name} ended without an answer; see above")
 
 
 def _measured(
     options: argparse.Namespace, chosen: list[str], folder: Path, facts: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    sides, peaks = [], {}
+    sides: list[_Side] = []
     for together in [[name] for name in chosen] if options.in_a_row else [chosen]:
-        running = [_Side(name, options, folder) for name in together]
+        running = _those_left(together, lambda name: _Side(name, options, folder))
         for _ in range(options.repeat):
-            for side in running:
-                side.turn()
-        sides += running
-        peaks |= {side.name: side.end() for side in running}
-    results = {name: np.load(folder / "{}_{}.npy".format(*SIDES[name])) for name in chosen}
+            running = _those_left(running, lambda side: side.turn() or side)
+        sides += _those_left(running, lambda side: side.end() or side)
+    results = {side.name: np.load(folder / "{}_{}.npy".format(*SIDES[side.name])) for side in sides}
     times = {side.name: side.times or [side.first] for side in sides}
     medians = {name: float(np.median(found)) for name, found in times.items()}
     theirs = [
-        medians[name] for name in chosen if name.startswith("PyTorch") and (facts["gpu"] or "bfloat16" not in name)
+        median
+        for name, median in medians.items()
+        if name.startswith("PyTorch") and (facts["gpu"] or "bfloat16" not in name)
     ]
     rows = []
     for side in sides:
@@ -131,7 +139,7 @@ def _measured(
         peak = facts["bfloat16" if "bfloat16" in side.name else "float32"]
         ratio = min(theirs, default=float("nan")) / medians[side.name]
         values = (side.name, side.first, medians[side.name], min(times[side.name]), ratio, rate, f"{rate / peak:.0%}")
-        values += (peaks[side.name], _difference(results, side.name))
+        values += (side.peak, _difference(results, side.name))
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     rows += [
         {"side": f"a matrix product, {dtype}", "TFLOP/s": facts[dtype], "of the peak": "100%"}
@@ -139,6 +147,17 @@ def _measured(
         if dtype == "float32" or any(dtype in name for name in chosen)
     ]
     return rows
+
+
+def _those_left(sides: Sequence[Any], does: Callable[[Any], _Side]) -> list[_Side]:
+    """What comes of those that do not end meanwhile."""
+    left = []
+    for side in sides:
+        try:
+            left.append(does(side))
+        except (_EndedError, BrokenPipeError) as error:
+            print(error, file=sys.stderr)
+    return left
 
 
 def _difference(results: dict[str, np.ndarray], name: str) -> str:

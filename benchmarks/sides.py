@@ -75,12 +75,14 @@ def _prepared(options: argparse.Namespace) -> dict[str, float]:
     from btbnet_jax.network import BTBNet, convolution, init_params
     from btbnet_jax.weights import flat
 
-    convolution.MOST_PIXELS = sys.maxsize  # in one piece, as the compiler counts the operations of a loop once
+    # In one piece, as the compiler counts the operations of a loop once, and by the CPU's, as not every one counts.
+    convolution.MOST_PIXELS = sys.maxsize
     config = network_config(options)
     params = init_params(jax.random.key(0), config)
     arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in flat(params).items()}
     np.savez(options.folder / "params.npz", **arrays)
-    lowered: Any = jax.jit(_focus_map(BTBNet(config))).lower(params, inputs(options)[0])
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        lowered: Any = jax.jit(_focus_map(BTBNet(config))).lower(jax.tree.map(np.asarray, params), inputs(options)[0])
     flop = lowered.cost_analysis()["flops"] * (3 if options.task == "train" else 1)
     on_gpu, found = jax.default_backend() == "gpu", {}
     for dtype in ("float32", "bfloat16"):
@@ -125,22 +127,22 @@ def network_config(options: argparse.Namespace, **others: Any) -> Any:
 def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
     import jax
 
-    from btbnet_jax.compiler import compiler_options
-    from btbnet_jax.config import OptimiserConfig, TrainConfig
-    from btbnet_jax.data import Batch
-    from btbnet_jax.network import BTBNet, Convolution
-    from btbnet_jax.network.quick import QuickConvolution, transform_kernels
-    from btbnet_jax.training import init_state, make_train_step
+    from btbnet_jax.compiler import compiled
+    from btbnet_jax.network import BTBNet, Convolution, for_inference
     from btbnet_jax.weights import nested
 
     dtype = "bfloat16" if variant == "bfloat16" else "float32"
-    # In training the network chooses its convolutions itself, and direct ones where they have to be exact.
-    exact = options.task == "train" and variant == "direct"
+    # In training the network chooses its convolutions itself, on a CPU direct ones where they have to be exact.
+    exact = options.task == "train" and variant == "direct" and jax.default_backend() == "cpu"
     config = network_config(options, dtype=dtype, precision="highest" if exact else "default")
     params = jax.device_put(nested(dict(np.load(options.folder / "params.npz"))))
     images, masks = map(jax.device_put, inputs(options))
     latest: Any = None
     if options.task == "train":
+        from btbnet_jax.config import OptimiserConfig, TrainConfig
+        from btbnet_jax.data import Batch
+        from btbnet_jax.training import init_state, make_train_step
+
         optimiser = OptimiserConfig(kind="adamw", learning_rate=1e-4, schedule="constant", warmup_steps=0, clip_norm=0)
         training = TrainConfig(network=config, optimiser=optimiser, steps=10**6)
         sizes = np.tile(np.array([images.shape[1:3]], np.int32), (options.batch, 1))
@@ -152,10 +154,10 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
             state, figures = step(state, batch)
             latest = jax.block_until_ready(figures["loss"])
     else:
-        quick = variant == "quick"
-        network = BTBNet(config, QuickConvolution if quick else Convolution)
-        params = transform_kernels(params) if quick else params
-        program: Any = jax.jit(_focus_map(network), compiler_options=compiler_options())
+        convolution = Convolution
+        if variant != "direct":
+            convolution, params = for_inference(config, params)
+        program = compiled(_focus_map(BTBNet(config, convolution)), onednn=convolution.by_onednn)
 
         def call() -> None:
             nonlocal latest

@@ -25,6 +25,12 @@ def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
     assert "| JAX, direct |" in saved.read_text()
 
 
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
+def test_a_side_that_fails_takes_no_other_with_it():
+    rows = compared("--side=PyTorch, eager", "--side=JAX, direct")
+    assert list(rows) == ["JAX, direct"]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 @pytest.mark.parametrize("task", ["forward", "train"])
 def test_pytorch_computes_the_same(task: str):
