@@ -67,6 +67,16 @@ def test_the_fastest_way_and_the_exact_one_differ_by_rounding(
     np.testing.assert_allclose(exact, expected_map(params, image), atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(40, 60), (100, 90)])
+def test_a_map_of_bfloat16_is_that_of_float32_but_for_its_rounding(params: Any, size: tuple[int, int]):
+    image, options = noise(size), {"resolution": "native", "tile": 64}
+    half, whole = (Detector(params, NETWORK, half=half, **options)(image).focus_map for half in (True, False))
+    assert half.dtype == np.float32
+    assert 1e-5 < np.abs(half - whole).max() < 0.05
+    with pytest.raises(ValueError, match="give exact or half"):
+        Detector(params, NETWORK, half=True, exact=True)
+
+
 def test_a_list_has_the_maps_of_its_photographs_one_by_one(native: Detector):
     images = [noise(size) for size in ((10, 20), (70, 80), (12, 20), (64, 3), (11, 11), (10, 10), (9, 9))]
     for image, detection in zip(images, native(images), strict=True):

@@ -82,7 +82,9 @@ def add_command(commands: Any) -> None:
         help="side in pixels of the tiles of large photographs, which bounds memory (512)",
     )
     parser.add_argument("--batch", type=int, default=4, help="photographs at a time (4)")
-    parser.add_argument("--exact", action="store_true", help="plain float32 sums: slower, the same but for rounding")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--exact", action="store_true", help="plain float32 sums: slower, the same but for rounding")
+    kinds.add_argument("--half", action="store_true", help="bfloat16, faster where the device has instructions for it")
     parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="where to compute (default: the best there is)")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger ones ({MAX_PIXELS:,})")
     parser.add_argument("--report", type=Path, help="write what was found as .csv or .json, too")
@@ -174,9 +176,8 @@ def _choose_device(name: str | None) -> None:
 def _detector(options: argparse.Namespace) -> tuple[Detector, str]:
     """The detector, and a short digest of all that its results depend on."""
     resolution = "training" if options.max_size is None else options.max_size or "native"
-    detector = Detector.load(
-        options.weights, resolution=resolution, tile=options.tile, batch_size=options.batch, exact=options.exact
-    )
+    how = {"tile": options.tile, "batch_size": options.batch, "exact": options.exact, "half": options.half}
+    detector = Detector.load(options.weights, resolution=resolution, **how)
     network = [detector.digest, detector.config.to_json(), detector.training_size]
     what = [network, resolution, options.kind, options.all_maps, options.invert, options.threshold]
     return detector, hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
