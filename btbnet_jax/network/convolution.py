@@ -53,7 +53,7 @@ class Direct:
             y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
             return zero_outside(nn.relu(y) if relu else y, valid)
 
-        if (rows := _rows_of_strip(x)) is None:
+        if (rows := self.rows_of_strip(x)) is None:
             return finished(self.sums(x, kernel), valid)
 
         def strip(top: Array) -> Features:
@@ -73,13 +73,21 @@ class Direct:
             precision=self.precision,
         )
 
+    def rows_of_strip(self, x: Features) -> int | None:
+        """Returns how many rows of `x` to take at a time on this device, None for all."""
+        batch, height, width, _ = x.shape
+        if jax.default_backend() != "cpu" or any(map(jax.export.is_symbolic_dim, x.shape)):
+            return None  # the second in exported programs of any size
+        strips, rows = strips_of(height, batch * width, MOST_PIXELS)
+        return rows if strips > 1 else None
+
     def gradients(self, x: Features, kernel: Kernel, gradient: Features) -> tuple[Features, Kernel]:
         """Returns those by `x` and by `kernel`, from that by the sums before bias and ReLU."""
         return self.by_inputs(x, kernel, gradient), self.by_kernel(x, kernel, gradient)
 
     def by_inputs(self, x: Features, kernel: Kernel, gradient: Features) -> Features:
         """Returns the gradient by `x`."""
-        if _rows_of_strip(x) is not None:
+        if self.rows_of_strip(x) is not None:
             return self.convolve(gradient, turned(kernel))
         return jax.vjp(lambda x: Direct.sums(self, x, kernel), x)[1](gradient)[0]
 
@@ -181,15 +189,6 @@ def turned(kernel: Kernel) -> Float[Array | ndarray, "3 3 d c"]:
 def he_deviation(shape: tuple[int, ...]) -> np.float32:
     """Returns the standard deviation of a kernel's initial values by He et al. 2015, √(2 / inputs)."""
     return np.sqrt(np.float32(2 / math.prod(shape[:-1])))
-
-
-def _rows_of_strip(x: Features) -> int | None:
-    """How many rows of `x` to take at a time on this device, None for all, as in exported programs of any size."""
-    batch, height, width, _ = x.shape
-    if jax.default_backend() != "cpu" or any(map(jax.export.is_symbolic_dim, x.shape)):
-        return None
-    strips, rows = strips_of(height, batch * width, MOST_PIXELS)
-    return rows if strips > 1 else None
 
 
 def zero_outside(x: Features, valid: Bool[Array, "b h w _"] | None) -> Features:

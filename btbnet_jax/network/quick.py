@@ -67,6 +67,10 @@ class Quick(Direct):
 class OneDnn(Direct):
     """The fastest way on a CPU for narrow layers and for bfloat16, in programs compiled for oneDNN."""
 
+    def rows_of_strip(self, x: Features) -> int | None:
+        """Returns None: oneDNN divides images by itself, without the fault of XLA's own (see `MOST_PIXELS`)."""
+        return None
+
     def by_inputs(self, x: Features, kernel: Kernel, gradient: Features) -> Features:
         """Returns what `Direct` does, but for rounding."""
         return self.convolve(gradient, turned(kernel))
