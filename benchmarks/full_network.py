@@ -3,6 +3,7 @@
     python benchmarks/full_network.py                      # the paper's network at 320 x 320
     python benchmarks/full_network.py --width 0.125 --scales 3/4,3/8,3/16 --repeat 5
     python benchmarks/full_network.py --only forward --without xla_cpu_scheduler_type        # streams at once
+    python benchmarks/full_network.py --only forward --repeat 3 --way onednn                 # where XLA has it
 
 Each is measured in a process of its own, so that its peak of resident memory is its own.  The first call, which
 compiles, is timed apart.
@@ -27,9 +28,11 @@ from benchmarks.tables import reader, show
 from btbnet_jax.compiler import compiler_options
 from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.data import Batch
-from btbnet_jax.network import BTBNet, for_inference, init_params
+from btbnet_jax.network import BTBNet, Convolution, OneDnnConvolution, QuickConvolution, for_inference, init_params
+from btbnet_jax.network.quick import transform_kernels
 from btbnet_jax.training import init_state, make_train_step
 
+WAYS = {"direct": Convolution, "quick": QuickConvolution, "onednn": OneDnnConvolution}
 COLUMNS = ("what", "first call, s", "next calls, median s", "peak memory, GiB")
 
 
@@ -45,6 +48,8 @@ def main() -> None:
     parser.add_argument(
         "--without", action="append", default=[], help="an option of `compiler` for XLA to leave out of a forward pass"
     )
+    parser.add_argument("--way", choices=WAYS, help="of a forward pass (by default what the network takes by itself)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--remat", choices=("all", "half"), help="activations that a training step computes again")
     parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
     arguments = parser.parse_args()
@@ -63,21 +68,26 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     scales = tuple(Fraction(scale) for scale in arguments.scales.split(","))
     precision = "highest" if arguments.exact else "default"
     again = {"remat": True, "remat_policy": arguments.remat} if arguments.remat else {}
-    network = NetworkConfig(scales=scales, width=arguments.width, precision=precision, **again)
+    network = NetworkConfig(scales=scales, width=arguments.width, dtype=arguments.dtype, precision=precision, **again)
     config = TrainConfig(network=network)
     shape = (arguments.batch, arguments.size, arguments.size)
     rng = np.random.default_rng(0)
     image, mask = (rng.integers(0, 256, (*shape, channels), np.uint8) for channels in (3, 1))
-    options = {name: value for name, value in compiler_options().items() if name not in arguments.without}
-    call = _forward(config, image, options) if arguments.only == "forward" else _train(config, image, mask)
+    call = _forward(config, image, arguments) if arguments.only == "forward" else _train(config, image, mask)
     times = [_seconds(call) for _ in range(1 + arguments.repeat)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     what = f"{arguments.only}, {arguments.batch} x {arguments.size} x {arguments.size}"
     return what, times[0], float(np.median(times[1:])) if times[1:] else float("nan"), peak
 
 
-def _forward(config: TrainConfig, image: np.ndarray, options: dict[str, Any]) -> Callable[[], Any]:
-    convolution, params = for_inference(config.network, init_params(jax.random.key(0), config.network))
+def _forward(config: TrainConfig, image: np.ndarray, arguments: argparse.Namespace) -> Callable[[], Any]:
+    convolution, params = WAYS.get(arguments.way, Convolution), init_params(jax.random.key(0), config.network)
+    if arguments.way is None:
+        convolution, params = for_inference(config.network, params)
+    elif arguments.way == "quick":
+        params = transform_kernels(params)
+    known = compiler_options(onednn=convolution.by_onednn)
+    options = {name: value for name, value in known.items() if name not in arguments.without}
 
     def network(params: Any, image: Any) -> Any:
         outputs: Any = BTBNet(config.network, convolution).apply({"params": params}, image / 255.0)
