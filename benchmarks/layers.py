@@ -5,11 +5,11 @@
     python benchmarks/layers.py --side 64 --channels 128      # as small as it is taken for in training
     python benchmarks/layers.py --channels 64,256 --eight-bits
 
-A layer is 3 x 3, with bias and ReLU.  The network's own way is Winograd's, or several columns at a time where channels
-are few.  All take turns in one process.  Rates count the operations of direct sums for every way, so that they can be
-compared; the last row is the machine's best, a matrix product of 2048 x 2048 (8192 on a GPU).  What it would save at
-most to fuse a layer with the next, so that features stay in the cache between them, is the time in which they are
-written and read.
+A layer is 3 x 3, with bias and ReLU.  The network's own ways are Winograd's, several columns at a time where channels
+are few, and oneDNN's where XLA has it.  All take turns in one process.  Rates count the operations of direct sums for
+every way, so that they can be compared; the last row is the machine's best, a matrix product of 2048 x 2048 (8192 on a
+GPU).  What it would save at most to fuse a layer with the next, so that features stay in the cache between them, is the
+time in which they are written and read.
 """
 
 import importlib
@@ -26,10 +26,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tables import reader, show
-from btbnet_jax.compiler import compiler_options
+from btbnet_jax.compiler import compiled, compiler_options, has_onednn
 from btbnet_jax.network.convolution import Convolution
 from btbnet_jax.network.narrow import columns_at_a_time
-from btbnet_jax.network.quick import QuickConvolution
+from btbnet_jax.network.quick import OneDnnConvolution, QuickConvolution
 from btbnet_jax.network.winograd import transform_kernel
 
 Calls = dict[str, Callable[[], Any]]
@@ -116,6 +116,8 @@ def _layers(num_inputs: int, num_outputs: int, side: int, dtype: str) -> Calls:
     elif dtype == "float32":
         transformed = params | {"kernel": transform_kernel(params["kernel"])}
         calls["Winograd"] = _ours(QuickConvolution, transformed, inputs, dtype)
+    if has_onednn():
+        calls["oneDNN"] = _ours(OneDnnConvolution, params, inputs, dtype)
     copied, double = jax.device_put(jnp.asarray(inputs, dtype)), jax.jit(lambda x: x + x)
     calls[COPIED] = lambda: double(copied).block_until_ready()
     try:
@@ -130,8 +132,11 @@ def _ours(
 ) -> Callable[[], Any]:
     """A layer, with what this project tells XLA, or as XLA computes it untold."""
     layer: Any = kind(features=len(params["bias"]), dtype=jnp.dtype(dtype))
-    options = compiler_options() if told else None
-    apply = jax.jit(lambda params, x: layer.apply({"params": params}, x), compiler_options=options)
+
+    def convolved(params: Any, x: Any) -> Any:
+        return layer.apply({"params": params}, x)
+
+    apply = compiled(convolved, onednn=kind.by_onednn) if told else jax.jit(convolved)
     arguments = jax.device_put((params, jnp.asarray(inputs, dtype)))
     return lambda: jax.block_until_ready(apply(*arguments))
 

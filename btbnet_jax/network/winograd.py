@@ -13,7 +13,7 @@ a matrix product over all tiles, kernel and tiles transformed before it and its 
 
 Error.  Values grow in the transforms and cancel in the end, and the points decide by how much.  On 512 channels of size
 one against float64, the largest error of 100,000 results is about 2e-5 with 0, ±5/8, ±5/4, three times that with the
-usual 0, ±1, ±2, and 2e-6 for the direct sum.  F(6x6, 3x3) needs 21 % fewer multiplications, was slower here, as its
+usual 0, ±1, ±2, and 4e-6 for the direct sum.  F(6x6, 3x3) needs 21 % fewer multiplications, was slower here, as its
 transforms are longer, and has five times the error.
 
 Speed.  The transforms take as much thought as the products, as they are bound by memory.  Tiles are taken in strips
