@@ -176,7 +176,8 @@ class Detector:
             if image.shape[0] * image.shape[1] > _IN_ONE_PIECE * self._tile**2:
                 found[index] = self._by_tiles(image, all_maps)
             else:
-                groups.setdefault(self._buckets.choose(image.shape[:2]), []).append(index)
+                size = image.shape[0], image.shape[1]
+                groups.setdefault(size if self._fills else self._buckets.choose(size), []).append(index)
         pieces = [
             (shape, group[first : first + self._together(shape)])
             for shape, group in groups.items()
@@ -207,6 +208,11 @@ class Detector:
         streams = [f"stream {number}, scale {scale}" for number, scale in enumerate(self.config.scales, start=1)]
         return [*streams, "fused", *(f"step {number}" for number in range(1, steps + 1))]
 
+    @property
+    def _fills(self) -> bool:
+        """Whether every image fills its array, so that the network need not be told where one ends."""
+        return self._resolution == "training"
+
     def _at_resolution(self, image: HostImage) -> UInt8[ndarray, "new_h new_w 3"]:
         if self._resolution == "training":
             return resize_image(image, (self.training_size, self.training_size))
@@ -233,7 +239,7 @@ class Detector:
         if (shape, all_maps) not in self.programs:
             num = self._together(shape)
             images = jax.ShapeDtypeStruct((num, *shape, 3), jnp.uint8)
-            sizes = jax.ShapeDtypeStruct((num, 2), jnp.int32)
+            sizes = None if self._fills else jax.ShapeDtypeStruct((num, 2), jnp.int32)
             network = BTBNet(self.config, self._convolution)
             lowered = _predict.lower(network, self._params, images, sizes, all_maps=all_maps)
             onednn = self._convolution.by_onednn
@@ -250,7 +256,7 @@ class Detector:
         for row, image in enumerate(images):
             height, width = sizes[row] = image.shape[:2]
             array[row, :height, :width] = image
-        planes = np.asarray(program(self._params, array, sizes))
+        planes = np.asarray(program(self._params, array, None if self._fills else sizes))
         true_sizes = sizes[: len(images)].tolist()
         return [planes[:, row, :height, :width] for row, (height, width) in enumerate(true_sizes)]
 

@@ -188,6 +188,15 @@ def test_the_package_itself_hands_out_the_detector_and_imports_nothing_before():
         btbnet_jax.Detektor  # noqa: B018
 
 
+def test_at_the_size_of_its_training_an_image_fills_its_array(params: Any):
+    image = noise((50, 70))
+    detector = Detector(params, NETWORK, training_size=21)
+    expected = resize_map(expected_map(params, resize_image(image, (21, 21))), (50, 70))
+    np.testing.assert_allclose(detector(image).focus_map, expected, atol=1e-5)
+    assert list(detector.programs) == [((21, 21), False)]
+    assert "s32[1,2]" not in detector.programs[(21, 21), False].as_text()  # no size of an image
+
+
 def test_photographs_of_many_sizes_share_a_few_programs(params: Any):
     detector = Detector(params, NETWORK, resolution="native")
     detector([noise((height, width)) for height in range(30, 33) for width in range(40, 48)])
