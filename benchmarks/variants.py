@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tables import reader, show
 from btbnet_jax import evaluation, metrics
-from btbnet_jax.compiler import jit_with_options
+from btbnet_jax.compiler import compiled, has_onednn
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.data import Batch, Examples, hold_out
-from btbnet_jax.network import BTBNet, Convolution, QuickConvolution
+from btbnet_jax.network import BTBNet, Convolution, OneDnnConvolution, QuickConvolution
 from btbnet_jax.network.winograd import transform_kernel, winograd_convolution
 from btbnet_jax.weights import find_weights, load_weights, save_weights
 
@@ -32,10 +32,12 @@ REFERENCE = "float32, highest precision"
 
 
 class WinogradEverywhere(QuickConvolution):
-    """Winograd's convolution also where the direct one is faster."""
+    """Winograd's convolution also where another is faster; but to one channel, which jaxlib 0.12.0 does not compile."""
 
     def convolved(self, x: Any, kernel: Any, bias: Any, valid: Any) -> Any:
         """Returns the convolution."""
+        if self.features == 1:
+            return super().convolved(x, kernel, bias, valid)
         return winograd_convolution(x, transform_kernel(kernel), bias, relu=self.relu, valid=valid)
 
 
@@ -49,14 +51,18 @@ def main() -> None:
     weights = load_weights(find_weights(arguments.weights))
     examples = hold_out(Examples(arguments.data_dir, "shi", "train"), "shi60")[1]
     exact = dataclasses.replace(weights.config, precision="highest")
+    half = dataclasses.replace(weights.config, dtype="bfloat16")
     methods = {
         REFERENCE: _method(exact, Convolution, weights.params),
         "float32": _method(weights.config, Convolution, weights.params),
         "float32, quick": _method(weights.config, QuickConvolution, weights.params),
         "float32, Winograd": _method(weights.config, WinogradEverywhere, weights.params),
-        "bfloat16": _method(dataclasses.replace(weights.config, dtype="bfloat16"), Convolution, weights.params),
+        "bfloat16": _method(half, Convolution, weights.params),
         "kernels of 8 bits": _method(exact, Convolution, _in_eight_bits(weights)),
     }
+    if has_onednn():
+        methods["float32, oneDNN"] = _method(weights.config, OneDnnConvolution, weights.params)
+        methods["bfloat16, oneDNN"] = _method(half, OneDnnConvolution, weights.params)
     size = weights.training_size or 320
     counts = evaluation.count_levels(methods, examples, size=size, batch_size=arguments.batch)
     scores = {name: metrics.scores(one) for name, one in counts.items()}
@@ -72,10 +78,11 @@ def main() -> None:
 def _method(config: NetworkConfig, convolution: type[Convolution], params: Any) -> evaluation.Method:
     network = BTBNet(config, convolution)
 
-    @jit_with_options()
-    def program(params: Any, images: Any, size: Any) -> Any:
+    def focus_map(params: Any, images: Any, size: Any) -> Any:
         outputs: Any = network.apply({"params": params}, images / 255.0, size)
         return outputs.focus_map
+
+    program = compiled(focus_map, onednn=convolution.by_onednn)
 
     def method(batch: Batch, _: Any) -> Any:
         return program(params, jnp.asarray(batch.image), jnp.asarray(batch.size))
