@@ -22,8 +22,8 @@ no part; with `--task train`, that of the loss after the same number of steps.
 """
 
 import argparse
+import contextlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -92,21 +92,23 @@ class _Side:
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=_ENVIRONMENT)
         self.name, self.times = name, []
         self.first = self._read("first")
-        self.peak = math.nan
         print(f"{name}: {self.first:.3f} s for the first call", file=sys.stderr)
 
-    def turn(self) -> None:
+    def turn(self) -> "_Side":
         assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # reading says then that it has ended
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
         self.times.append(self._read("seconds"))
+        return self
 
-    def end(self) -> None:
+    def end(self) -> "_Side":
         """Waits until it has left its memory, whose peak in GiB it says before."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self.peak = self._read("peak")
         self._process.wait()
+        return self
 
     def _read(self, what: str) -> float:
         assert self._process.stdout is not None
@@ -123,8 +125,10 @@ def _measured(
     for together in [[name] for name in chosen] if options.in_a_row else [chosen]:
         running = _those_left(together, lambda name: _Side(name, options, folder))
         for _ in range(options.repeat):
-            running = _those_left(running, lambda side: side.turn() or side)
-        sides += _those_left(running, lambda side: side.end() or side)
+            running = _those_left(running, _Side.turn)
+        sides += _those_left(running, _Side.end)
+    if not sides:
+        raise SystemExit("no side came to its end; see above")
     results = {side.name: np.load(folder / "{}_{}.npy".format(*SIDES[side.name])) for side in sides}
     times = {side.name: side.times or [side.first] for side in sides}
     medians = {name: float(np.median(found)) for name, found in times.items()}
@@ -150,12 +154,12 @@ def _measured(
 
 
 def _those_left(sides: Sequence[Any], does: Callable[[Any], _Side]) -> list[_Side]:
-    """What comes of those that do not end meanwhile."""
+    """What `does` returns, without the sides that failed."""
     left = []
     for side in sides:
         try:
             left.append(does(side))
-        except (_EndedError, BrokenPipeError) as error:
+        except _EndedError as error:
             print(error, file=sys.stderr)
     return left
 

@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tables import reader, show
-from btbnet_jax.compiler import compiler_options
+from btbnet_jax.compiler import compiler_options, has_onednn
 from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.data import Batch
 from btbnet_jax.network import BTBNet, Convolution, OneDnnConvolution, QuickConvolution, for_inference, init_params
@@ -53,6 +53,10 @@ def main() -> None:
     parser.add_argument("--remat", choices=("all", "half"), help="activations that a training step computes again")
     parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
     arguments = parser.parse_args()
+    if arguments.way and arguments.only != "forward":
+        parser.error("--way is for --only forward: a training step chooses its convolutions itself")
+    if arguments.way == "onednn" and not has_onednn():
+        parser.error("this XLA has no convolutions of oneDNN")
     if arguments.only:
         print(*_measured(arguments), sep="\t")
         return
@@ -81,11 +85,12 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
 
 
 def _forward(config: TrainConfig, image: np.ndarray, arguments: argparse.Namespace) -> Callable[[], Any]:
-    convolution, params = WAYS.get(arguments.way, Convolution), init_params(jax.random.key(0), config.network)
+    params = init_params(jax.random.key(0), config.network)
     if arguments.way is None:
         convolution, params = for_inference(config.network, params)
-    elif arguments.way == "quick":
-        params = transform_kernels(params)
+    else:
+        convolution = WAYS[arguments.way]
+        params = transform_kernels(params) if arguments.way == "quick" else params
     known = compiler_options(onednn=convolution.by_onednn)
     options = {name: value for name, value in known.items() if name not in arguments.without}
 

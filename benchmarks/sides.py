@@ -75,7 +75,7 @@ def _prepared(options: argparse.Namespace) -> dict[str, float]:
     from btbnet_jax.network import BTBNet, convolution, init_params
     from btbnet_jax.weights import flat
 
-    # In one piece, as the compiler counts the operations of a loop once, and by the CPU's, as not every one counts.
+    # In one piece, as the compiler counts the operations of a loop once; by the CPU's, as not every one counts.
     convolution.MOST_PIXELS = sys.maxsize
     config = network_config(options)
     params = init_params(jax.random.key(0), config)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import jax
@@ -52,8 +53,8 @@ def _known(name: str, value: str | bool) -> dict[str, str | bool]:
 def has_onednn() -> bool:
     """Returns whether XLA leaves convolutions to oneDNN here where `compiler_options` ask for it.
 
-    JAX 0.12.0 does on CPUs of Intel and AMD, 0.10.2 does not.  Such a program compiles in half the time, and cannot be
-    kept for later processes: to write it, XLA asks for more memory than there is.
+    JAX 0.12.0 does on CPUs of Intel and AMD, 0.10.2 does not.  A map's program compiles in half the time then, but
+    cannot be kept for later processes: XLA fails when it writes it, with std::bad_alloc.
     """
     if jax.default_backend() != "cpu":
         return False
@@ -67,16 +68,20 @@ def has_onednn() -> bool:
     return "__onednn$convolution" in str(program.as_text())
 
 
+_SETTING = RLock()
+
+
 @contextmanager
 def not_kept() -> Iterator[None]:
-    """What is compiled meanwhile is not kept by JAX for later processes."""
+    """What is compiled meanwhile is not kept by JAX for later processes; one thread at a time."""
     name = "jax_persistent_cache_min_compile_time_secs"
-    before = getattr(jax.config, name)
-    jax.config.update(name, math.inf)
-    try:
-        yield
-    finally:
-        jax.config.update(name, before)
+    with _SETTING:
+        before = getattr(jax.config, name)
+        jax.config.update(name, math.inf)
+        try:
+            yield
+        finally:
+            jax.config.update(name, before)
 
 
 def keep_compiled_programs(folder: Path) -> None:
@@ -98,7 +103,7 @@ def compiled(function: Callable[..., Any], *, onednn: bool = False, **options: A
 
 
 class _NotKept:
-    """A function of `jax.jit` whose programs are not kept for later processes."""
+    """A function of `jax.jit`; the programs that its calls compile are not kept for later processes."""
 
     def __init__(self, program: Any) -> None:
         self._program = program

@@ -124,8 +124,11 @@ class Detector:
             )
         if exact and half:
             raise ValueError("exact sums are of float32: give exact or half, and not both")
-        changes = [{"precision": "highest"}] * exact + [{"dtype": "bfloat16"}] * half
-        self.config = dataclasses.replace(config, **changes[0]) if changes else config
+        if exact:
+            config = dataclasses.replace(config, precision="highest")
+        if half:
+            config = dataclasses.replace(config, dtype="bfloat16")
+        self.config = config
         self.digest = digest(params)
         self._convolution, self._params = for_inference(self.config, jax.device_put(params))
         self._resolution, self.training_size = resolution, training_size or 320

@@ -102,8 +102,8 @@ def test_exact_maps_are_a_setting_of_their_own(detect, small_weights: Path, tmp_
     given = ("a.png", "--weights", "default.safetensors")
     assert detect(*given)[0] == 0
     assert "is there already, of other settings" in detect(*given, "--exact")[2]
-    assert detect(*given, "--exact", "--overwrite")[0] == 0
     assert "is there already, of other settings" in detect(*given, "--half")[2]
+    assert detect(*given, "--exact", "--overwrite")[0] == 0
     assert results(tmp_path / "focus") == ["a_focus.png", "report.csv"]
 
 

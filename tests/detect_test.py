@@ -194,7 +194,10 @@ def test_at_the_size_of_its_training_an_image_fills_its_array(params: Any):
     expected = resize_map(expected_map(params, resize_image(image, (21, 21))), (50, 70))
     np.testing.assert_allclose(detector(image).focus_map, expected, atol=1e-5)
     assert list(detector.programs) == [((21, 21), False)]
-    assert "s32[1,2]" not in detector.programs[(21, 21), False].as_text()  # no size of an image
+    native = Detector(params, NETWORK, resolution="native")
+    native(image)
+    texts = [one.programs[shape, False].as_text() for one, shape in ((detector, (21, 21)), (native, (64, 80)))]
+    assert ["s32[1,2]" in text for text in texts] == [False, True]  # the size of an image
 
 
 def test_photographs_of_many_sizes_share_a_few_programs(params: Any):

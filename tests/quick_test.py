@@ -129,9 +129,7 @@ def test_only_wide_kernels_are_transformed_and_once():
 
 
 @pytest.mark.parametrize("onednn", [False, True])
-def test_the_fastest_convolution_is_the_direct_one_where_float32_has_to_be_exact(
-    onednn: bool, monkeypatch: pytest.MonkeyPatch
-):
+def test_which_convolution_is_the_fastest(onednn: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(quick, "has_onednn", lambda: onednn)
     assert fastest_convolution(NetworkConfig()) is QuickConvolution  # the tests run on a CPU
     assert fastest_convolution(NetworkConfig(precision="highest")) is Convolution

@@ -10,9 +10,10 @@ import pytest
 from scipy import ndimage
 
 from btbnet_jax import tiles
+from btbnet_jax.compiler import has_onednn
 from btbnet_jax.config import NetworkConfig, paper_scales
 from btbnet_jax.grid import Tile, choose_tile
-from btbnet_jax.network import BTBNet, Outputs
+from btbnet_jax.network import BTBNet, OneDnnConvolution, Outputs
 from btbnet_jax.tiles import TiledOutputs, fusion_radius, tiled_logits, tiled_outputs
 from btbnet_jax.tiling import Tiling
 from tests.reference_network import random_params
@@ -86,6 +87,13 @@ def test_tiles_have_the_logits_of_the_whole_image(params: Params, size: tuple[in
     assert_same(found, expected)
     if min(size) > TILE:
         assert (1 / (1 + np.exp(-expected.steps[-1]))).std() > 0.05
+
+
+@pytest.mark.skipif(not has_onednn(), reason="this XLA has no convolutions of oneDNN")
+def test_tiles_by_onednn_are_the_same(params: Params):
+    image = picture(90, 75)
+    found = tiled_outputs(CONFIG, params, image, Tiling(TILE, convolution=OneDnnConvolution))
+    assert_same(found, whole(CONFIG, params, image))
 
 
 def test_at_least_40_of_the_sizes_span_3_by_3_tiles():

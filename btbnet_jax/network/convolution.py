@@ -77,7 +77,7 @@ class Direct:
         """Returns how many rows of `x` to take at a time on this device, None for all."""
         batch, height, width, _ = x.shape
         if jax.default_backend() != "cpu" or any(map(jax.export.is_symbolic_dim, x.shape)):
-            return None  # the second in exported programs of any size
+            return None  # exported programs, whose sizes are not known, take all
         strips, rows = strips_of(height, batch * width, MOST_PIXELS)
         return rows if strips > 1 else None
 

@@ -26,8 +26,8 @@ it saves.  By kernels that were transformed once, Winograd's way is the faster o
 direct one with 128 channels and 32 x 32 pixels, 2.7 times with 512 (`benchmarks/layers.md`)."""
 
 LEAST_INPUTS = 32
-"""For the kernel's gradient by products where other convolutions are left to oneDNN, which has no way of its own for it
-here.  By XLA itself a step of a network so narrow is no slower, in three quarters of the memory."""
+"""For the kernel's gradient by products where other convolutions are left to oneDNN, which is slow with kernels as
+large as an image.  Without oneDNN products make a step of so narrow a network hardly faster, and take more memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,10 @@ class QuickConvolution(Convolution):
 
 
 class OneDnnConvolution(Convolution):
-    """A `Convolution` that oneDNN computes, in programs that are compiled for it."""
+    """A `Convolution` that oneDNN computes, in programs that are compiled for it.
+
+    Compiled otherwise it is XLA's own, with the fault that XLA has in large images (see `MOST_PIXELS`).
+    """
 
     by_onednn: ClassVar[bool] = True
 
@@ -120,9 +123,9 @@ class OneDnnConvolution(Convolution):
 def fastest_convolution(config: NetworkConfig) -> type[Convolution]:
     """Returns the convolution that a network is fastest with on the device that JAX uses.
 
-    The quick ones are for a CPU; `precision="highest"` asks for XLA's direct sum.  In float32 a network with layers
-    wide enough for Winograd's way takes it: of such programs, which compile for long and can then be kept for later
-    processes, oneDNN makes nothing faster.
+    The quick ones are for a CPU; `precision="highest"` asks for XLA's direct sum.  Float32 networks with layers wide
+    enough for Winograd's way stay with it alone: oneDNN gains nothing in their narrow layers, and their programs, which
+    compile for long, can then be kept for later processes.
     """
     if config.precision == "highest" or jax.default_backend() != "cpu":
         return Convolution
