@@ -27,6 +27,7 @@ from btbnet_jax.types import HostImage
 from btbnet_jax.weights import find_weights, load_weights
 
 _IN_ONE_PIECE = 2  # times the pixels of a tile: as long as the borders of tiles would cost more than they save
+_SQUEEZED = 2.5  # length to breadth of a photograph, from which on a note says so
 _AT_ONCE = 2  # batches: while one is in a part that a single core does, the other keeps the rest busy
 
 Plane = Float32[ndarray, "h w"]
@@ -49,7 +50,7 @@ class Detection(NamedTuple):
     Attributes:
       focus_map: 0..1, 1 = in focus, at the photograph's own size.
       maps: where they were asked for, the maps on the way by their names, in order, at the same size.
-      notes: what was done to the file to read it, for people.
+      notes: what was done to the file to read it, and that it was squeezed much to be seen, for people.
     """
 
     focus_map: Plane
@@ -267,7 +268,14 @@ class Detector:
         size = photograph.image.shape[0], photograph.image.shape[1]
         maps = [resize_map(special.expit(plane), size) for plane in logits]
         named = dict(zip(self.map_names(), maps, strict=True)) if len(maps) > 1 else {}
-        return Detection(maps[-1], named, photograph.notes)
+        return Detection(maps[-1], named, photograph.notes + self._squeezed(size))
+
+    def _squeezed(self, size: tuple[int, int]) -> tuple[str, ...]:
+        """A note on a photograph much longer than the square that the network sees of it, in which blur looks sharp."""
+        ratio = max(size) / min(size)
+        if not self._fills or ratio <= _SQUEEZED or max(size) <= self.training_size:
+            return ()
+        return (f"seen squeezed {ratio:.1f} to 1, which hides blur: give a longest side in pixels (--max-size)",)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "all_maps"))

@@ -30,7 +30,20 @@ def test_a_set_that_is_not_built_is_named_with_those_that_are_and_the_command(da
     with pytest.raises(BuildError) as caught:
         open_source(data, "shi", "test")
     assert f"no data set 'shi' is built in {data}, which has dut" in str(caught.value)
-    assert f"python -m btbnet_jax data shi --data-dir {data}" in str(caught.value)
+    assert f"python -m btbnet_jax data shi --manual-dir FOLDER --data-dir {data}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("simulated/layered", "simulated --config layered --manual-dir FOLDER"),
+        ("simulated/generated", "simulated --config generated"),
+        ("pairs/mine", "pairs --name mine"),
+    ],
+)
+def test_the_command_builds_the_set_that_is_not_there(data: Path, name: str, words: str):
+    with pytest.raises(BuildError, match=f"data {words} --data-dir"):
+        open_source(data, name, "train")
 
 
 def test_an_absent_data_folder_has_none(tmp_path: Path):

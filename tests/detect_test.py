@@ -188,6 +188,15 @@ def test_the_package_itself_hands_out_the_detector_and_imports_nothing_before():
         btbnet_jax.Detektor  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("size", "options", "noted"),
+    [((20, 60), {}, True), ((60, 20), {}, True), ((20, 60), {"resolution": 50}, False), ((20, 50), {}, False)],
+)
+def test_a_photograph_that_is_squeezed_much_says_so(params: Any, size: tuple[int, int], options: Any, noted: bool):
+    notes = Detector(params, NETWORK, training_size=16, **options)(noise(size)).notes
+    assert [("squeezed 3.0 to 1" in note) for note in notes] == [True] * noted
+
+
 def test_at_the_size_of_its_training_an_image_fills_its_array(params: Any):
     image = noise((50, 70))
     detector = Detector(params, NETWORK, training_size=21)

@@ -98,8 +98,10 @@ def find_built(data_dir: Path | str, name: str) -> Path:
         there = sorted(
             str(path.parent.parent.relative_to(data_dir)) for path in Path(data_dir).glob("**/dataset_info.json")
         )
-        kind = name.split("/")[0]
-        how = f"build it by python -m btbnet_jax data {kind} --data-dir {data_dir} (--help says with what)"
+        kind, _, rest = name.partition("/")
+        words = {"simulated": f" --config {rest}", "pairs": f" --name {rest}"}.get(kind, "") if rest else ""
+        words += "" if kind == "pairs" or name == "simulated/generated" else " --manual-dir FOLDER"
+        how = f"build it by python -m btbnet_jax data {kind}{words} --data-dir {data_dir} (--help says with what)"
         if kind not in _KINDS:
             how = f"what can be built is called {', '.join(_KINDS)}, the last two with a name after a slash"
         raise BuildError(f"no data set {name!r} is built in {data_dir}, which has {', '.join(there) or 'none'}; {how}")

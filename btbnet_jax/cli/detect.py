@@ -254,7 +254,7 @@ def _finished(
         height=height,
         width=width,
         focus=f"{detection.fraction_in_focus(options.threshold):.4f}",
-        notes="; ".join(photograph.notes),
+        notes="; ".join(detection.notes),
         **({} if box is None else box._asdict()),
     )
     return ""
