@@ -28,14 +28,11 @@ def compiler_options(*, onednn: bool = False) -> dict[str, str | bool]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    return {
+    options: dict[str, str | bool] = {
         "xla_disable_hlo_passes": "cse_barrier_expander",
         "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    } | _for_speed(onednn)
-
-
-def _for_speed(onednn: bool) -> dict[str, str | bool]:
-    options = _known("xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT")
+    }
+    options |= _known("xla_cpu_experimental_ynn_fusion_type", "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT")
     return options | (_known("xla_cpu_experimental_onednn_custom_call", True) if onednn else {})
 
 
@@ -117,7 +114,7 @@ class _NotKept:
 
 
 class JitWithOptions:
-    """`jax.jit` with `compiler_options`, which depend on the backend and are looked up when it is first called.
+    """`jax.jit` with `compiler_options`, which depend on the backend and are looked up when it is first asked for.
 
     Args:
       function: to compile.
@@ -127,10 +124,6 @@ class JitWithOptions:
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         self._function, self._options = function, options
         self._programs: dict[bool, Any] = {}
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Returns what the compiled function returns."""
-        return self.by(onednn=False)(*arguments, **named)
 
     def by(self, *, onednn: bool) -> Any:
         """Returns what `compiled` does, always the same."""
