@@ -1,9 +1,10 @@
 """Scores networks, maps in folders, and methods without learning: see README.md.
 
-python evaluate.py --run=runs/cpu_small --output=results/validation
+python evaluate.py --run=runs/cpu_small --output=results/cpu_small
 python evaluate.py --maps=mine=MAPS --maps=theirs=OTHER_MAPS --masks=MASKS --output=results/mine
 """
 
+import dataclasses
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -74,7 +75,10 @@ SAVE_MAPS = flags.DEFINE_bool("save_maps", False, "Write every map that is score
 FINAL = flags.DEFINE_bool("final", False, "Allow a test split; the look at it is written into the test log.")
 TEST_LOG = flags.DEFINE_string("test_log", "results/test_log.csv", "Log of all evaluations on test splits.")
 BEAT = flags.DEFINE_bool("must_beat_baselines", False, "Fail where a method without learning has a better F.")
+HALF = flags.DEFINE_bool("half", False, "Compute networks in bfloat16, as btbnet detect --half does.")
 _FLAGS = [flag for flag in list(globals().values()) if isinstance(flag, flags.FlagHolder)]
+
+_NO_FIGURE = ("output", "batch_size", "threads", "final", "test_log", "must_beat_baselines")
 
 
 def main(arguments: list[str]) -> None:
@@ -86,6 +90,8 @@ def main(arguments: list[str]) -> None:
             raise ValueError(f"flags begin with --; what are {' '.join(arguments[1:])}?")
         if not OUTPUT.value:
             raise ValueError("give the folder for tables, curves and pictures: --output=results/first")
+        figures_of = [flag for flag in _FLAGS if flag.name not in _NO_FIGURE]
+        results.check_earlier(Path(OUTPUT.value), {flag.name: flag.value for flag in figures_of})
         keep_compiled_programs(cache_folder() / "compiled")
         with output_folder(Path(OUTPUT.value)):
             evaluate(Path(OUTPUT.value))
@@ -120,8 +126,9 @@ def evaluate(output: Path) -> None:
     what["mask_threshold"] = "" if MASK_THRESHOLD.value is None else MASK_THRESHOLD.value
     digests = {label: runs[label].digest if label in runs else "none" for label in methods}
     if is_test:
+        how = " in bfloat16" if HALF.value else ""
         looks = [
-            {**what, "params_sha256": digest, "method": label} | metrics.scores(counts[label])
+            {**what, "params_sha256": digest, "method": label + how} | metrics.scores(counts[label])
             for label, digest in digests.items()
         ]
         results.log_test(Path(TEST_LOG.value), looks)
@@ -155,6 +162,7 @@ def _refuse_idle_flags() -> None:
     no_effect = {
         "beside --masks": (DATA, SPLIT) if MASKS.value else (),
         "without --masks": () if MASKS.value else (IMAGES, FOCUS, POLARITY),
+        "without --run": () if RUN.value else (HALF,),
         "without --maps": () if MAPS.value or BLUR_MAPS.value else (RESIZE_MAPS,),
         "where images keep their own sizes": (BATCH_SIZE,) if SIZE.value == 0 else (),
     }
@@ -178,7 +186,11 @@ def _runs() -> dict[str, Trained]:
         label, folder = named(entry)
         label = label or Path(folder).absolute().name.removesuffix(".safetensors")
         _check_label(label, folder, f"--run={entry}", runs)
-        runs[label] = load_trained(folder)
+        trained = load_trained(folder)
+        if HALF.value:
+            network = dataclasses.replace(trained.config.network, dtype="bfloat16")
+            trained = trained._replace(config=dataclasses.replace(trained.config, network=network))
+        runs[label] = trained
     return runs
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,28 @@ def write_results(
     }
     report.write_json(folder / "results.json", values)
     return rows
+
+
+def check_earlier(folder: Path, flags: Mapping[str, Any]) -> None:
+    """Sees to it, before the work, that no other evaluation is replaced; the same one may be, by a trained-on network.
+
+    Args:
+      folder: that would be written to.
+      flags: that figures depend on; `write_results` keeps them as "flags" of its details.
+
+    Raises:
+      ValueError: what is in the folder was evaluated by others.
+    """
+    path = folder / "results.json"
+    earlier = json.loads(path.read_text("utf-8", "surrogateescape")).get("flags", {}) if path.is_file() else {}
+    now = json.loads(json.dumps(flags))  # tuples are lists there
+    changes = [f"{name}: {earlier[name]} -> {now[name]}" for name in now if earlier.get(name, now[name]) != now[name]]
+    if changes:
+        listed = "\n- ".join(changes)
+        raise ValueError(
+            f"{folder} holds an evaluation with other flags (then -> now):\n- {listed}\n"
+            "Give another --output; to replace what is there, delete that folder"
+        )
 
 
 def notes(counts: LevelCounts) -> list[str]:

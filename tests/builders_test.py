@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -199,6 +200,11 @@ def test_a_built_set_is_not_taken_for_one_of_other_photographs(tmp_path: Path, p
     assert built_from(photographs) == built_from(photographs) == {"train": 2}
     with pytest.raises(BuildError, match="was built from something else"):
         built_from(tmp_path / "others")
+    write_png(photographs / "images" / "later.png", noise())
+    with pytest.raises(BuildError, match=r"files: 2, whose .* -> 3, whose"):
+        built_from(photographs)
+    shutil.rmtree(photographs)  # what it was made of is no longer needed
+    assert built_from(photographs) == {"train": 2}
 
 
 def test_photographs_come_out_of_archives_too(tmp_path: Path, photographs: Path):

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,10 @@ def test_pairs_of_ones_own_are_built_from_two_folders_and_a_list(tmp_path: Path,
     error = capsys.readouterr().err
     assert "was built from something else (then -> now):\n- focus: black -> white\n" in error
     assert "To build it anew, delete that folder" in error
+    write_png(tmp_path / "photos" / "8.png", noise())
+    write_png(tmp_path / "truth" / "8_gt.png", mask(white=0.75))
+    assert main([*arguments, "--focus", "black"]) == 1
+    assert re.search(r"- files: 17, whose .* [0-9a-f]{12} -> 19, whose", capsys.readouterr().err)
     arguments[3] = "../mine"
     assert main([*arguments, "--focus", "black"]) == 1
     assert "a set is called by letters, digits and -_. alone, not '../mine'" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def test_a_second_run_does_only_what_is_missing(detect, tmp_path: Path):
     first = {path: path.stat().st_mtime_ns for path in (tmp_path / "focus").rglob("*_focus.png")}
     (tmp_path / "focus" / "b_focus.png").unlink()
     status, _, errors = detect("a.png", "album")
-    assert (status, "3 of 3 pictures done, 2 of them before" in errors) == (0, True), errors
+    assert (status, "3 of 3 pictures done (2 before), in " in errors) == (0, True), errors
     changed = [path.name for path, time in first.items() if path.stat().st_mtime_ns != time]
     assert changed == ["b_focus.png"]
 
@@ -109,7 +109,7 @@ def test_exact_maps_are_a_setting_of_their_own(detect, small_weights: Path, tmp_
 
 def test_what_was_done_before_and_what_was_refused_are_not_counted_together(detect, tmp_path: Path):
     status, _, errors = detect("absent.jpg", "a.png")
-    assert (status, "1 of 1 picture done; " in errors) == (1, True), errors
+    assert (status, "1 of 1 picture done: " in errors) == (1, True), errors
     status, _, errors = detect("a.png", "--invert")
     assert (status, "0 of 1 picture done; " in errors) == (1, True), errors
     (tmp_path / "empty").mkdir()

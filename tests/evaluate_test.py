@@ -132,17 +132,37 @@ def test_a_weights_file_scores_as_the_run_that_it_was_made_of(evaluate: Call, ru
 def test_a_network_without_a_name_is_called_as_its_folder_or_file_is(evaluate: Call, run: Path, tmp_path: Path):
     save_weights(tmp_path / "file.v2.safetensors", weights_of(run, licence=""))
     for entry, name in ((run, "run"), ("file.v2.safetensors", "file.v2")):
-        status, _, errors = evaluate(f"--run={entry}", "--baselines=")
+        status, _, errors = evaluate(f"--run={entry}", "--baselines=", f"--output={name}")
         assert (status, errors) == (0, "")
-        scores = json.loads((tmp_path / "out" / "results.json").read_text())["scores"]
+        scores = json.loads((tmp_path / name / "results.json").read_text())["scores"]
         assert [row["method"] for row in scores] == [name]
+
+
+def test_another_evaluation_is_not_replaced(evaluate: Call, run: Path, tmp_path: Path):
+    arguments = [f"--run={run}", "--baselines="]
+    assert evaluate(*arguments)[0] == evaluate(*arguments, "--batch_size=1")[0] == 0
+    before = (tmp_path / "out" / "results.json").read_bytes()
+    status, _, errors = evaluate(*arguments, "--size=8")
+    changes = "out holds an evaluation with other flags (then -> now):\n- size: None -> 8\n"
+    assert (status, changes in errors) == (1, True)
+    assert (tmp_path / "out" / "results.json").read_bytes() == before
+
+
+def test_a_network_is_scored_in_bfloat16_where_that_is_asked_for(evaluate: Call, run: Path, tmp_path: Path):
+    found = []
+    for flag, folder in (("--nohalf", "whole"), ("--half", "half")):
+        status, _, errors = evaluate(f"--run={run}", "--baselines=", flag, f"--output={folder}")
+        assert (status, errors) == (0, "")
+        found.append(json.loads((tmp_path / folder / "results.json").read_text()))
+    assert [one["configs"]["run"]["network"]["dtype"] for one in found] == ["float32", "bfloat16"]
+    assert 0 < abs(found[0]["scores"][0]["mae"] - found[1]["scores"][0]["mae"]) < 0.02
 
 
 def test_only_what_beats_the_baselines_passes_where_it_must(evaluate: Call, white_maps: dict[str, Path]):
     arguments = ["--data=pairs/small", "--split=train", "--size=0", "--must_beat_baselines"]
     status, output, errors = evaluate(*arguments, f"--maps=right={white_maps['right']}")
     assert (status, errors, "their own sizes" in output) == (0, "", True)
-    status, output, errors = evaluate(*arguments, f"--maps=wrong={white_maps['wrong']}")
+    status, output, errors = evaluate(*arguments, f"--maps=wrong={white_maps['wrong']}", "--output=wrong")
     assert (status, "wrong " in output) == (1, True)
     expected = (
         "evaluate.py: the adaptive F of wrong does not beat that of all_blurred, all_in_focus, laplacian_variance"
@@ -290,10 +310,9 @@ def test_the_maps_of_a_run_score_the_same_when_they_are_read_again(
     assert status == 0, errors
     assert (tmp_path / "out" / "differing.png").exists()  # from the best baseline
     first = json.loads((tmp_path / "out" / "results.json").read_text())["scores"][0]
-    (tmp_path / "out" / "maps" / "run").rename(tmp_path / "maps")
-    status, _, errors = evaluate(*arguments, "--maps=maps=maps")
+    status, _, errors = evaluate(*arguments, "--maps=maps=out/maps/run", "--output=again")
     assert status == 0, errors
-    again = json.loads((tmp_path / "out" / "results.json").read_text())["scores"][0]
+    again = json.loads((tmp_path / "again" / "results.json").read_text())["scores"][0]
     assert {**first, "method": "maps"} == again
 
 
@@ -312,9 +331,9 @@ def test_what_is_called_positive_changes_what_the_protocols_score(
     arguments = ["--data=pairs/small", "--split=train", "--size=0", f"--maps=right={white_maps['right']}"]
     found = []
     for positive in ("focus", "blur"):
-        status, _, errors = evaluate(*arguments, f"--positive={positive}")
+        status, _, errors = evaluate(*arguments, f"--positive={positive}", f"--output={positive}")
         assert status == 0, errors
-        scores = json.loads((tmp_path / "out" / "results.json").read_text())["scores"]
+        scores = json.loads((tmp_path / positive / "results.json").read_text())["scores"]
         found.append({row["method"]: row["focus_at_half"] for row in scores})
     assert found[0]["all_in_focus"] > 0 == found[0]["all_blurred"]
     assert found[1]["all_blurred"] > 0 == found[1]["all_in_focus"]

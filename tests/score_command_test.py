@@ -73,6 +73,20 @@ def test_polarities_are_those_that_are_said(score: Score):
     assert figures(score("black", "--masks", "masks")[1], "black") != expected
 
 
+def test_maps_keep_the_names_of_their_images_whatever_the_masks_are_called(score: Score, tmp_path: Path):
+    for folder, ending in (("masks", "_gt"), ("good", "_map")):
+        for number, path in enumerate(sorted(Path(folder).iterdir())):
+            path.rename(path.with_name(f"img_{number}{ending}.png"))
+    assert score("good", "--masks", "masks", "--output", "out")[0] == 0
+    with Path("out", "images.csv").open(newline="") as file:
+        assert {row["image"] for row in csv.DictReader(file)} == {"img_0", "img_1", "img_2"}
+    Path("good", "img_0_map.png").rename(Path("good", "0.png"))
+    status, _, errors = score("good", "--masks", "masks", "--output", "out")
+    assert (status, errors) == (0, "")
+    status, _, errors = score("good", "--masks", "masks", "--size", "8", "--resize-maps", "--output", "out")
+    assert (status, "out holds an evaluation with other flags" in errors) == (1, True)
+
+
 def test_an_output_folder_gets_tables_curves_and_pictures(score: Score, tmp_path: Path):
     status, output, _ = score("good", "bad", "--masks", "masks", "--size", "16", "--resize-maps", "--output", "out")
     assert status == 0

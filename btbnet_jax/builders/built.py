@@ -1,8 +1,9 @@
 """Data sets that were built: opened, and checked to be whole."""
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,6 +20,8 @@ _EXPECTED: Mapping[str, tuple[Mapping[str, int], ...]] = {
 
 _KINDS = ("shi", "dut", "simulated", "pairs")
 _ORIGIN = "origin.json"
+FILES = "files"
+"""What an origin calls the files that a set was made of, see `made_of`."""
 
 
 class BuildError(ValueError):
@@ -147,13 +150,26 @@ def write_origin(directory: Path, origin: Mapping[str, str]) -> None:
     (directory / _ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", "utf-8")
 
 
+def made_of(files: Collection[Path]) -> dict[str, str]:
+    """Returns, for an origin, how many files a set is made of, and a digest of their names and sizes.
+
+    Nothing where there are none: a set may be asked for after what it was made of has been deleted.
+    """
+    names = sorted(f"{path.name} {path.stat().st_size}" for path in files)
+    digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+    return {FILES: f"{len(names)}, whose names and sizes have the digest {digest[:12]}"} if names else {}
+
+
 def check_origin(directory: Path, origin: Mapping[str, str]) -> None:
     """Raises a BuildError where a built set was made from something else; what `tfds build` made has no note of it."""
     path = directory / _ORIGIN
     built_from = json.loads(path.read_text("utf-8")) if path.is_file() else origin
+    names = built_from.keys() | origin.keys()
+    if FILES not in built_from or FILES not in origin:
+        names -= {FILES}
     changes = [
         f"{name}: {built_from.get(name)} -> {origin.get(name)}"
-        for name in sorted(built_from.keys() | origin.keys())
+        for name in sorted(names)
         if built_from.get(name) != origin.get(name)
     ]
     if changes:

@@ -10,11 +10,13 @@ from typing import ClassVar, Literal
 import tensorflow_datasets as tfds
 from absl import logging
 
+from btbnet_jax.builders.built import made_of
 from btbnet_jax.builders.source import Example, Recipe, SourceBuilder, stored_image
 from btbnet_jax.images import encode_png, read_mask
 from btbnet_jax.sources import dut, pairs, shi
 from btbnet_jax.sources.archives import archives_in, unpack
 from btbnet_jax.sources.checks import Findings, Pair, SourceError, check_pairs
+from btbnet_jax.sources.folders import is_image_file
 
 
 class PairBuilder(SourceBuilder, skip_registration=True):
@@ -118,25 +120,32 @@ class PairsBuilder(PairBuilder, skip_registration=True):
     ]
 
     def origin(self, manual_dir: Path | None) -> dict[str, str]:
-        """Returns the polarity, the folders and the lists, as they were given."""
+        """Returns the polarity, the folders and the lists as they were given, and what is in the folders."""
         config = self.builder_config
         assert isinstance(config, PairsConfig)  # by BUILDER_CONFIGS, and TFDS passes no others
         paths = (manual_dir, config.images, config.masks, config.train_names, config.test_names)
         names = ("manual_dir", "images", "masks", "train_names", "test_names")
         given = {name: str(path.absolute()) for name, path in zip(names, paths, strict=True) if path}
-        return {"focus": config.focus, **given}
+        *folders, train_names, test_names = self._places(manual_dir or Path())
+        files = [path for folder in folders if folder and folder.is_dir() for path in folder.iterdir()]
+        lists = [path for path in (train_names, test_names) if path and path.is_file()]
+        return {"focus": config.focus, **given, **made_of([*filter(is_image_file, files), *lists])}
+
+    def _places(self, manual_dir: Path) -> tuple[Path, Path, Path | None, Path | None]:
+        """The folders of images and of masks, and the lists of names, as far as they are given."""
+        config = self.builder_config
+        assert isinstance(config, PairsConfig)  # by BUILDER_CONFIGS, and TFDS passes no others
+        if config.images and config.masks:
+            return config.images, config.masks, config.train_names, config.test_names
+        lists = [path if (path := manual_dir / f"{split}.txt").is_file() else None for split in ("train", "test")]
+        return manual_dir / "images", manual_dir / "masks", lists[0], lists[1]
 
     def _recipes(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Recipe]:
         config = self.builder_config
         assert isinstance(config, PairsConfig)  # by BUILDER_CONFIGS, and TFDS passes no others
-        if config.images and config.masks:
-            lists: dict[str, Path | None] = {"train_names": config.train_names, "test_names": config.test_names}
-            images, masks = config.images, config.masks
-        else:
-            folder = self._manual_folder(dl_manager)
-            files = {f"{split}_names": folder / f"{split}.txt" for split in ("train", "test")}
-            lists = {name: path if path.is_file() else None for name, path in files.items()}
-            images, masks = folder / "images", folder / "masks"
+        folder = Path() if config.images else self._manual_folder(dl_manager)
+        images, masks, train_names, test_names = self._places(folder)
+        lists = {"train_names": train_names, "test_names": test_names}
         findings = pairs.find_pairs(images, masks, focus_is_white=config.focus == "white", **lists)
         return self._checked(findings, check_polarity=config.check_polarity)
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from btbnet_jax.builders.built import made_of
 from btbnet_jax.builders.source import Example, Recipe, SourceBuilder, stored_image
 from btbnet_jax.images import encode_jpeg, encode_png, read_image
 from btbnet_jax.sources import generated, layered, photographs, simulated
@@ -75,8 +76,11 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
         return not self._config().generated
 
     def origin(self, manual_dir: Path | None) -> dict[str, str]:
-        """Returns the folder of photographs."""
-        return {"manual_dir": str(manual_dir.absolute())} if self.needs_photographs and manual_dir else {}
+        """Returns the folder of photographs, and what is in it."""
+        if not self.needs_photographs or not manual_dir:
+            return {}
+        files = [*photographs.find_photographs((manual_dir,)).values(), *archives_in(manual_dir)]
+        return {"manual_dir": str(manual_dir.absolute()), **made_of(files)}
 
     def _config(self) -> SimulatedConfig:
         assert isinstance(self.builder_config, SimulatedConfig)  # by BUILDER_CONFIGS

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import operator
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -22,13 +23,7 @@ from btbnet_jax import report
 from btbnet_jax.cli.kinds import KINDS, as_asked
 from btbnet_jax.compiler import keep_compiled_programs
 from btbnet_jax.detect import Detection, Detector
-from btbnet_jax.images import (
-    MAX_PIXELS,
-    ImageError,
-    Photograph,
-    quantise,
-    read_photograph,
-)
+from btbnet_jax.images import MAX_PIXELS, ImageError, Photograph, quantise, read_photograph
 from btbnet_jax.pictures import COLUMNS, Found, Report, ahead, as_numbers, find_pictures, paths_in, result_names
 from btbnet_jax.weights import cache_folder
 from btbnet_jax.writing import output_folder, write_whole
@@ -128,7 +123,7 @@ def _detect(pictures: list[Found], options: argparse.Namespace) -> list[str]:
             )
         else:
             work.append((picture, result))
-    problems += _work(work, detector, table, options)
+    problems += _work(work, detector, table, options) if work else []
     _finish(pictures, table, options, before=before)
     return problems
 
@@ -303,7 +298,9 @@ def _finish(pictures: list[Found], table: Report, options: argparse.Namespace, *
         sys.stdout.flush()
     done = sum(not row["error"] for row in rows)
     counted = f"{done} of {len(pictures)} picture{'s' if len(pictures) > 1 else ''} done"
-    print(f"{counted}{f', {before} of them before' if before else ''}; {table.path}", file=sys.stderr)
+    results = [os.path.relpath(row["result"]) for row in rows if row["result"]]
+    where = f": {results[0]}" if len(results) == 1 else f", in {options.output}" if results else ""
+    print(f"{counted}{f' ({before} before)' if before else ''}{where}; what was found: {table.path}", file=sys.stderr)
 
 
 def _selection(text: str) -> Callable[[float], bool]:

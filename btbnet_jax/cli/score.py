@@ -73,6 +73,8 @@ def run(options: argparse.Namespace) -> None:
         )
     if is_test:
         results.check_test_log(options.test_log)
+    if options.output:
+        results.check_earlier(options.output, _flags(options))
     with output_folder(options.output) if options.output else contextlib.nullcontext():
         _score(options, folders, examples, is_test)
 
@@ -92,12 +94,17 @@ def _score(options: argparse.Namespace, folders: dict[str, Path], examples: Exam
     at = f"{options.size} × {options.size}" if options.size else "their own sizes"
     title = f"{options.masks}, {len(examples)} masks at {at}"
     if options.output:
-        _write(
-            options.output, counts, methods | constant, list(methods), examples, what | {"maps": options.maps}, title
-        )
+        details = what | {"flags": _flags(options)}
+        _write(options.output, counts, methods | constant, list(methods), examples, details, title)
     print_table(rows, list(rows[0]), title=title)
     for note in results.notes(next(iter(counts.values()))):
         print(f"note: {note}")
+
+
+def _flags(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that figures depend on, as JSON values."""
+    names = ("maps", "masks", "focus", "maps_focus", "size", "resize_maps", "mask_threshold")
+    return {name: str(value) if isinstance(value := getattr(options, name), Path) else value for name in names}
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -31,15 +31,22 @@ def read_names(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-_WORDS = "mask|masks|gt|label|labels|seg|segmentation|matte|groundtruth|ground_truth|image|img|source|src|rgb|photo"
+_MASK_WORDS = "mask|masks|gt|label|labels|seg|segmentation|matte|groundtruth|ground_truth"
+_WORDS = f"{_MASK_WORDS}|image|img|source|src|rgb|photo"
 _LAST_WORDS = "map|focus|focus16|focusmap|focus_map|finalmap|dbd|sal|saliency|pred|prediction|result|res|out|output"
 _WORD_BEFORE = re.compile(rf"^(?:{_WORDS})[-_. ]", re.IGNORECASE)
 _WORD_AFTER = re.compile(rf"[-_. ](?:{_WORDS}|{_LAST_WORDS})$", re.IGNORECASE)
+_MASK_WORD = re.compile(rf"^(?:{_MASK_WORDS})[-_. ]|[-_. ](?:{_MASK_WORDS})$", re.IGNORECASE)
 
 
 def bare_name(stem: str) -> str:
     """Returns the name of a file without a word like ``_mask``, ``gt-`` or ``_FinalMap`` that says what it holds."""
     return _WORD_BEFORE.sub("", _WORD_AFTER.sub("", stem))
+
+
+def image_name(stem: str) -> str:
+    """Returns what the image of a mask is called: as the mask, without a word that says that it is one."""
+    return _MASK_WORD.sub("", stem)
 
 
 def candidates(names: Iterable[str], stems: Collection[str]) -> dict[str, list[str]]:

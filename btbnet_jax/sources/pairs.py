@@ -9,7 +9,7 @@ from pathlib import Path
 
 from btbnet_jax.sources.checks import Findings, Pair, listed
 from btbnet_jax.sources.folders import ambiguous_names, contents, images_by_stem
-from btbnet_jax.sources.names import bare_name, candidates, read_names
+from btbnet_jax.sources.names import candidates, image_name, read_names
 
 HOW_TO_GET = (
     "give one folder of images and one of masks with the same names (in one folder, call them images/ and masks/), "
@@ -60,7 +60,7 @@ def find_masks(masks: Path, *, focus_is_white: bool) -> Findings:
     """
     findings = Findings()
     files = _files(masks, findings)
-    findings.splits = {"train": [Pair(bare_name(stem), path, path, focus_is_white) for stem, path in files.items()]}
+    findings.splits = {"train": [Pair(image_name(stem), path, path, focus_is_white) for stem, path in files.items()]}
     return findings
 
 
