@@ -5,12 +5,11 @@
     python benchmarks/full_network.py --only forward --without xla_cpu_scheduler_type        # streams at once
     python benchmarks/full_network.py --only forward --repeat 3 --way onednn                 # where XLA has it
 
-Each is measured in a process of its own, so that its peak of resident memory is its own.  The first call, which
-compiles, is timed apart.
+Each is measured in a process of its own, so that its peak of memory (the GPU's where there is one) is its own.  The
+first call, which compiles, is timed apart.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.memory import peak_memory
 from benchmarks.tables import reader, show
 from btbnet_jax.compiler import compiler_options, has_onednn
 from btbnet_jax.config import NetworkConfig, TrainConfig
@@ -79,7 +79,7 @@ def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
     image, mask = (rng.integers(0, 256, (*shape, channels), np.uint8) for channels in (3, 1))
     call = _forward(config, image, arguments) if arguments.only == "forward" else _train(config, image, mask)
     times = [_seconds(call) for _ in range(1 + arguments.repeat)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory() / 2**30
     what = f"{arguments.only}, {arguments.batch} x {arguments.size} x {arguments.size}"
     return what, times[0], float(np.median(times[1:])) if times[1:] else float("nan"), peak
 

@@ -32,7 +32,7 @@ from btbnet_jax.network import convolution
 from btbnet_jax.training import init_state, make_mesh, make_train_step, replicated, shared
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8}
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8}
 
 
 class Cluster(NamedTuple):
@@ -98,7 +98,7 @@ def exchanged(program: str) -> Iterator[tuple[str, int]]:
         if shapes:
             yield (
                 kind,
-                sum(_BYTES[dtype] * math.prod(map(int, filter(None, dims.split(",")))) for dtype, dims in shapes),
+                sum(BYTES[dtype] * math.prod(map(int, filter(None, dims.split(",")))) for dtype, dims in shapes),
             )
 
 

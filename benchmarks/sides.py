@@ -7,7 +7,6 @@ JSON: seconds.  At the end of its input it saves what it computed.
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.memory import peak_memory
 
 SIDES = {
     "JAX, quick": ("jax", "quick"),
@@ -64,7 +65,7 @@ def main() -> None:
         call()
         _answer(seconds=time.perf_counter() - start)
     np.save(options.folder / f"{library}_{variant}.npy", result())
-    _answer(peak=_peak_memory(library) / 2**30)
+    _answer(peak=peak_memory(library) / 2**30)
 
 
 def _prepared(options: argparse.Namespace) -> dict[str, float]:
@@ -89,21 +90,6 @@ def _prepared(options: argparse.Namespace) -> dict[str, float]:
         side, seconds = matrix_product(dtype, 5 if on_gpu or dtype == "float32" else 1)
         found[dtype] = 2e-12 * side**3 / seconds
     return found | {"flop": flop, "gpu": on_gpu}
-
-
-def _peak_memory(library: str) -> int:
-    """Of the GPU where there is one, else of the process; bytes."""
-    if library == "jax":
-        import jax
-
-        if stats := jax.devices()[0].memory_stats():
-            return stats["peak_bytes_in_use"]
-    else:
-        import torch  # pyright: ignore[reportMissingImports]
-
-        if torch.cuda.is_available():
-            return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def inputs(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

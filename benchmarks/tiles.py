@@ -5,11 +5,11 @@
     python benchmarks/tiles.py --tiles 512 --sizes 375x267,750x533,1224x817,2121x1414,3000x2000,4243x2828 \
         --plot docs/cost.png
 
-Each row is measured in a process of its own, so that its peak of resident memory is its own.  The image is generated.
+Each row is measured in a process of its own, so that its peak of memory (the GPU's where there is one) is its own.  The
+image is generated.
 The first time includes compilation; multiplications are those of the convolutions.
 """
 
-import resource
 import subprocess
 import sys
 import time
@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.memory import peak_memory
 from benchmarks.tables import reader, show
 from btbnet_jax.config import NetworkConfig
 from btbnet_jax.grid import choose_tile
@@ -71,7 +72,7 @@ def _measured(size: Sequence[int], tile: int, *, paper: bool) -> list[str]:
         start = time.perf_counter()
         tiled_logits(config, ready, image, Tiling(tile, convolution=convolution))
         times.append(f"{time.perf_counter() - start:.1f}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory() / 2**30
     ratio = _multiplications(config, params, size, tile) / _multiplications(config, params, size, None)
     return [f"{size[0]} × {size[1]}", str(tile), *times, f"{peak:.2f}", f"{ratio:.3f} ×"]
 

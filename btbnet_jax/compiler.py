@@ -100,7 +100,10 @@ def compiled(function: Callable[..., Any], *, onednn: bool = False, **options: A
 
 
 class _NotKept:
-    """A function of `jax.jit`; the programs that its calls compile are not kept for later processes."""
+    """A function of `jax.jit`; the programs that its calls compile are not kept for later processes.
+
+    Which call compiles is not known before, so every call changes JAX's setting: for two millionths of a second.
+    """
 
     def __init__(self, program: Any) -> None:
         self._program = program

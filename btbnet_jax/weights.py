@@ -153,11 +153,11 @@ def find_weights(name: str | None = None) -> Path:
     if wanted and Path(wanted).is_file():
         return Path(wanted)
     for folder in folders():
-        found = sorted(folder.glob("*.safetensors"))
-        for path in found:
+        for path in sorted(folder.glob("*.safetensors")):
             if not wanted or path.stem == wanted:
                 return path
-    listed = ", ".join(map(str, folders()))
+    known = sorted({path.stem for folder in folders() for path in folder.glob("*.safetensors")})
+    listed = ", ".join(map(str, folders())) + (f", which have {', '.join(known)}" if known else "")
     which = f" {wanted}{'' if name else f' (which {VARIABLE} names)'}" if wanted else ""
     raise FileNotFoundError(
         f"no weights{which} found, as a file or in {listed}. Give the path of a weights file, or set {VARIABLE}"

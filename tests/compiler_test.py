@@ -59,17 +59,19 @@ def test_a_program_for_onednn_is_not_kept(tmp_path: Path):
     """Where XLA has it, to write such a program would end in a warning, which the tests take for an error."""
     script = """
 import jax, sys
+import jax.numpy as jnp
 from btbnet_jax.compiler import compiled
+from btbnet_jax.network.convolution import Direct
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-def added(x):
-    return x + 1
-compiled(added, onednn={})(1)
+def convolved(x, kernel):
+    return Direct().convolve(x, kernel)
+compiled(convolved, onednn={})(jnp.ones((1, 8, 8, 8)), jnp.ones((3, 3, 8, 8)))
 """
     for onednn, kept in ((True, 0), (False, 1)):
         folder = tmp_path / str(onednn)
         subprocess.run([sys.executable, "-W", "error", "-c", script.format(onednn), folder], check=True)
-        names = [path.name for path in folder.glob("jit_added*-cache")]
+        names = [path.name for path in folder.glob("jit_convolved*-cache")]
         assert len(names) == kept, names
 
 

@@ -197,7 +197,9 @@ def test_weights_are_found_by_path_variable_cache_and_package_in_this_order(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(VARIABLE, raising=False)
-    with pytest.raises(FileNotFoundError, match=r"no weights absent found.*btbnet weights convert RUN"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no weights absent found.*, which have btbnet-small\..*weights convert RUN"
+    ):
         find_weights("absent")
     (tmp_path / "btbnet_jax").mkdir()
     for name in ("b", "a"):
