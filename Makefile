@@ -12,7 +12,7 @@ BUNDLE_PYTHON ?= 3.12
 WHEELS := bundle/wheels
 RUN := $(VENV)/bin/python
 
-.PHONY: help demo test lint check format bundle
+.PHONY: help demo test lint check format bundle bundle-inputs
 
 help:
 	@echo "make demo    generate data, train a network on them in minutes, evaluate it; maps of photographs (demo/)"
@@ -41,9 +41,11 @@ format: $(VENV)/installed-dev
 	$(RUN) -m ruff format
 	$(RUN) -m ruff check --fix
 
-bundle: $(VENV)/installed-dev
+bundle-inputs:
 	@test -d "$(SHI)" -a -d "$(BSDS500)" || { \
 	  echo "make bundle wants the folders of Shi's and Berkeley's downloads: make bundle SHI=... BSDS500=..."; exit 1; }
+
+bundle: bundle-inputs $(VENV)/installed-dev
 	$(RUN) -m btbnet_jax data shi --manual-dir "$(SHI)"
 	$(RUN) -m btbnet_jax data simulated --config photographs_on_the_fly --manual-dir "$(BSDS500)"
 	rm -rf $(WHEELS)

@@ -1,4 +1,4 @@
-"""Counts what compiled programs are made of: convolutions, copies of layout, and operations that nothing was fused with.
+"""Counts what compiled programs are made of: convolutions, copies of layout, operations that nothing was fused with.
 
     python benchmarks/operations.py --batch 8 --dtype bfloat16              # the paper's network, on the device at hand
     python benchmarks/operations.py --width 0.125 --scales 3/4,3/8,3/16

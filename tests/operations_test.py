@@ -37,7 +37,7 @@ def test_no_features_are_copied_into_another_layout():
     convolution, params = for_inference(CONFIG.network, init_params(jax.random.key(0), CONFIG.network))
     network = BTBNet(CONFIG.network, convolution)
     program = jax.jit(lambda params, images: network.apply({"params": params}, images))
-    found = operations(program.lower(params, jnp.zeros((2, 16, 16, 3))).compile().as_text())
+    found = operations(str(program.lower(params, jnp.zeros((2, 16, 16, 3))).compile().as_text()))
     assert len(found["convolution"]) > 30
     features = 4 * 2 * 16 * 16 * CONFIG.network.channels(64)
     assert all(max(found.get(kind, [0])) < features for kind in ("copy", "transpose"))
