@@ -19,9 +19,10 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.images import validation_images
 from benchmarks.tables import reader, show
 from btbnet_jax import evaluation, metrics
-from btbnet_jax.data import Batch, Examples, hold_out
+from btbnet_jax.data import Batch
 from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.initial import load_trained
 
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data-dir", default="data", help="folder of built data sets (data)")
     parser.add_argument("--levels", type=float, nargs="+", default=[0, 2, 4, 8], help="deviations (0 2 4 8)")
     arguments = parser.parse_args()
-    examples = hold_out(Examples(arguments.data_dir, "shi", "train"), "shi60")[1]
+    examples = validation_images(arguments.data_dir)
     methods: dict[str, evaluation.Method] = {}
     for name in arguments.networks:
         trained = load_trained(name)

@@ -16,8 +16,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.images import validation_images
 from benchmarks.tables import reader, show
-from btbnet_jax.data import Examples, hold_out
 from btbnet_jax.images import resize_image
 from btbnet_jax.initial import load_trained
 from btbnet_jax.network import BTBNet
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4, help="to look at (4)")
     arguments = parser.parse_args()
     trained = load_trained(arguments.weights)
-    examples = hold_out(Examples(arguments.data_dir, "shi", "train"), "shi60")[1]
+    examples = validation_images(arguments.data_dir)
     size = trained.config.data.size or 320
     images = np.stack([resize_image(examples[index][0], (size, size)) for index in range(arguments.images)])
     network = BTBNet(trained.config.network)

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.images import validation_images
 from benchmarks.tables import reader, show
 from btbnet_jax import evaluation, metrics
 from btbnet_jax.compiler import compiled, has_onednn
 from btbnet_jax.config import NetworkConfig
-from btbnet_jax.data import Batch, Examples, hold_out
+from btbnet_jax.data import Batch
 from btbnet_jax.network import BTBNet, Convolution, OneDnnConvolution, QuickConvolution
 from btbnet_jax.network.winograd import transform_kernel, winograd_convolution
 from btbnet_jax.weights import find_weights, load_weights, save_weights
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     arguments = parser.parse_args()
     weights = load_weights(find_weights(arguments.weights))
-    examples = hold_out(Examples(arguments.data_dir, "shi", "train"), "shi60")[1]
+    examples = validation_images(arguments.data_dir)
     exact = dataclasses.replace(weights.config, precision="highest")
     half = dataclasses.replace(weights.config, dtype="bfloat16")
     methods = {
