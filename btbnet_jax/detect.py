@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -27,7 +28,7 @@ from btbnet_jax.types import HostImage
 from btbnet_jax.weights import find_weights, load_weights
 
 _IN_ONE_PIECE = 2  # times the pixels of a tile: as long as the borders of tiles would cost more than they save
-_SQUEEZED = 2.5  # length to breadth of a photograph, from which on a note says so
+_LONG = 2  # length to breadth of a photograph, from which on a square would hide its blur
 _AT_ONCE = 2  # batches: while one is in a part that a single core does, the other keeps the rest busy
 
 Plane = Float32[ndarray, "h w"]
@@ -50,7 +51,7 @@ class Detection(NamedTuple):
     Attributes:
       focus_map: 0..1, 1 = in focus, at the photograph's own size.
       maps: where they were asked for, the maps on the way by their names, in order, at the same size.
-      notes: what was done to the file to read it, and that it was squeezed much to be seen, for people.
+      notes: what was done to the file to read it, for people.
     """
 
     focus_map: Plane
@@ -82,7 +83,8 @@ class Detector:
     Args:
       params: of the network.
       config: of the network.
-      resolution: what the network sees: "training" for a square of `training_size`, as it has learned from;
+      resolution: what the network sees: "training" for a square of `training_size`, as it has learned from, or as many
+        pixels in the shape of a photograph that is twice as long as broad, or longer;
         "native" for the photograph as it is; or the longest side in pixels, of photographs that are longer.
       training_size: height and width that it was trained at.
       tile: side in pixels that bounds memory: what has more than twice the pixels of a square of this side is computed
@@ -219,12 +221,21 @@ class Detector:
 
     def _at_resolution(self, image: HostImage) -> UInt8[ndarray, "new_h new_w 3"]:
         if self._resolution == "training":
-            return resize_image(image, (self.training_size, self.training_size))
+            return resize_image(image, self._training_shape(image.shape[:2]))
         longest = max(image.shape[:2])
         if self._resolution == "native" or longest <= self._resolution:
             return image
         height, width = (max(1, (2 * n * self._resolution + longest) // (2 * longest)) for n in image.shape[:2])
         return resize_image(image, (height, width))
+
+    def _training_shape(self, size: Sequence[int]) -> tuple[int, int]:
+        """What is seen of a photograph at the size of training; a few shapes, since each is a program to compile."""
+        if max(size) < _LONG * min(size):
+            return self.training_size, self.training_size
+        step = max(1, self.training_size // 10)
+        wanted = (self.training_size * math.sqrt(side / other) for side, other in (size, size[::-1]))
+        height, width = (step * max(1, round(side / step)) for side in wanted)
+        return height, width
 
     def _together(self, shape: tuple[int, int]) -> int:
         """How many photographs in arrays of one shape make one batch: a CPU gains nothing by more than one."""
@@ -268,14 +279,7 @@ class Detector:
         size = photograph.image.shape[0], photograph.image.shape[1]
         maps = [resize_map(special.expit(plane), size) for plane in logits]
         named = dict(zip(self.map_names(), maps, strict=True)) if len(maps) > 1 else {}
-        return Detection(maps[-1], named, photograph.notes + self._squeezed(size))
-
-    def _squeezed(self, size: tuple[int, int]) -> tuple[str, ...]:
-        """A note on a photograph much longer than the square that the network sees of it, in which blur looks sharp."""
-        ratio = max(size) / min(size)
-        if not self._fills or ratio <= _SQUEEZED or max(size) <= self.training_size:
-            return ()
-        return (f"seen squeezed {ratio:.1f} to 1, which hides blur: give a longest side in pixels (--max-size)",)
+        return Detection(maps[-1], named, photograph.notes)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "all_maps"))

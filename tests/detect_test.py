@@ -189,12 +189,20 @@ def test_the_package_itself_hands_out_the_detector_and_imports_nothing_before():
 
 
 @pytest.mark.parametrize(
-    ("size", "options", "noted"),
-    [((20, 60), {}, True), ((60, 20), {}, True), ((20, 60), {"resolution": 50}, False), ((20, 50), {}, False)],
+    ("size", "options", "seen"),
+    [
+        ((20, 39), {}, (16, 16)),
+        ((20, 60), {}, (9, 28)),
+        ((60, 20), {}, (28, 9)),
+        ((2, 200), {}, (2, 160)),
+        ((30, 90), {"training_size": 40}, (24, 68)),  # in steps of a tenth
+        ((20, 60), {"resolution": 50}, (32, 64)),  # 17 x 50, in an array of sixteens
+    ],
 )
-def test_a_photograph_that_is_squeezed_much_says_so(params: Any, size: tuple[int, int], options: Any, noted: bool):
-    notes = Detector(params, NETWORK, training_size=16, **options)(noise(size)).notes
-    assert [("squeezed 3.0 to 1" in note) for note in notes] == [True] * noted
+def test_a_long_photograph_is_seen_in_its_own_shape(params: Any, size: tuple[int, int], options: Any, seen: Any):
+    detector = Detector(params, NETWORK, **{"training_size": 16, **options})
+    assert detector(noise(size)).focus_map.shape == size
+    assert list(detector.programs) == [(seen, False)]
 
 
 def test_at_the_size_of_its_training_an_image_fills_its_array(params: Any):

@@ -68,7 +68,7 @@ def add_command(commands: Any) -> None:
         type=int,
         default=None,
         help="longest side that the network sees, 0 for the photograph's own; by default a square of the size that the "
-        "network was trained at",
+        "network was trained at, or as many pixels in the shape of a long photograph",
     )
     parser.add_argument(
         "--tile",
