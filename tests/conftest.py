@@ -16,10 +16,12 @@ import jaxtyping
 import pytest
 
 from btbnet_jax.cli import main
+from btbnet_jax.data import Examples
 from btbnet_jax.images import write_png
 from btbnet_jax.network import init_params
 from btbnet_jax.weights import Weights, save_weights
 from tests.raw_sets import noise
+from tests.script_calls import Call, caller, loaded
 from tests.small_runs import CONFIG
 from tests.small_sets import build_pairs, half_in_focus
 
@@ -111,3 +113,26 @@ def python_files() -> list[Path]:
 def as_in_production(monkeypatch: pytest.MonkeyPatch):
     """The checks of types that only tests have would come before those under test."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def white_maps(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of maps of all images: their masks, and these turned round."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("right", "wrong")}
+    for split in ("train", "test"):
+        examples = Examples(small_data, "pairs/small", split)
+        for index in range(len(examples)):
+            write_png(folders["right"] / f"{examples.name(index)}.png", examples[index][1])
+            write_png(folders["wrong"] / f"{examples.name(index)}.png", 255 - examples[index][1])
+    return folders
+
+
+@pytest.fixture
+def evaluate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, small_data: Path, tmp_path: Path
+) -> Iterator[Call]:
+    """`evaluate.py` on the small data, writing into folders of the test."""
+    monkeypatch.chdir(tmp_path)
+    with loaded("evaluate") as module:
+        call = caller(module, capsys, monkeypatch)
+        yield lambda *arguments: call(f"--data_dir={small_data}", "--output=out", *arguments)

@@ -1,20 +1,16 @@
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
 from btbnet_jax.checkpoints import Checkpoints, find, read
-from btbnet_jax.data import Examples
-from btbnet_jax.images import read_mask, write_png
 from btbnet_jax.initial import weights_of
 from btbnet_jax.network import init_params
 from btbnet_jax.sources import shi
 from btbnet_jax.weights import Weights, save_weights
-from tests.script_calls import Call, caller, loaded, table
+from tests.script_calls import Call, table
 from tests.small_runs import CONFIG
 from tests.small_sets import build_pairs, half_in_focus
 
@@ -28,29 +24,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(6, {"params": params, "average": average}, {"config": CONFIG.to_json()}, metric=0.5)
     return folder
-
-
-@pytest.fixture(scope="module")
-def white_maps(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of maps of all images: their masks, and these turned round."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("right", "wrong")}
-    for split in ("train", "test"):
-        examples = Examples(small_data, "pairs/small", split)
-        for index in range(len(examples)):
-            write_png(folders["right"] / f"{examples.name(index)}.png", examples[index][1])
-            write_png(folders["wrong"] / f"{examples.name(index)}.png", 255 - examples[index][1])
-    return folders
-
-
-@pytest.fixture
-def evaluate(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, small_data: Path, tmp_path: Path
-) -> Iterator[Call]:
-    """`evaluate.py` on the small data, writing into folders of the test."""
-    monkeypatch.chdir(tmp_path)
-    with loaded("evaluate") as module:
-        call = caller(module, capsys, monkeypatch)
-        yield lambda *arguments: call(f"--data_dir={small_data}", "--output=out", *arguments)
 
 
 def test_flags_without_dashes_are_not_passed_over_in_an_evaluation(evaluate: Call):
@@ -242,63 +215,10 @@ def test_shis_committed_list_holds_out_the_same_images_wherever_a_run_had_them_f
     assert (own["images_sha256"], own["scores"]) == (other["images_sha256"], other["scores"])
 
 
-def test_maps_are_scored_by_a_folder_of_masks_without_a_data_set(
-    evaluate: Call, white_maps: dict[str, Path], tmp_path: Path
-):
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    for path in white_maps["right"].glob("train*.png"):
-        write_png(masks / f"{path.stem}_gt.png", 255 - read_mask(path))
-    arguments = ["--focus=black", "--size=0", f"--maps=right={white_maps['right']}"]
-    status, output, errors = evaluate(
-        f"--masks={masks}", *arguments, f"--blur_maps=turned={white_maps['right']}", "--baselines=all"
-    )
-    assert (status, errors) == (0, "")
-    assert "left out are 3 files of no image here" in output
-    scores = {row["method"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["scores"]}
-    assert {name: row["mae"] for name, row in scores.items() if name in ("right", "turned")} == {
-        "right": 0,
-        "turned": 1,
-    }
-    assert "hifst" not in scores  # which needs the images
-
-
-def test_a_folder_with_masks_of_test_images_needs_to_be_the_final_look_too(evaluate: Call, tmp_path: Path):
-    for folder in ("masks", "maps"):
-        (tmp_path / folder).mkdir()
-        for name in (shi.TEST[0], "another"):
-            write_png(tmp_path / folder / f"{name}.png", np.tile(np.array([0, 255], np.uint8), (8, 4)))
-    arguments = ["--masks=masks", "--maps=mine=maps", "--size=0", "--test_log=log.csv"]
-    status, _, errors = evaluate(*arguments)
-    assert (status, "a test split is for the last figure" in errors) == (1, True), errors
-    status, _, errors = evaluate(*arguments, "--final")
-    assert (status, len(table(tmp_path / "log.csv"))) == (0, 1), errors
-
-
 def test_test_images_are_known_in_any_set(evaluate: Call, run: Path, tmp_path: Path):
     build_pairs(tmp_path, "other", {shi.TEST[0]: half_in_focus(0)})
     status, _, errors = evaluate(f"--run={run}", "--data=pairs/other", "--split=train", f"--data_dir={tmp_path}")
     assert (status, "a test split is for the last figure" in errors) == (1, True), errors
-
-
-def test_masks_that_are_all_black_are_noted(evaluate: Call, tmp_path: Path):
-    (tmp_path / "masks").mkdir()
-    write_png(tmp_path / "masks" / "a.png", np.zeros((8, 8), np.uint8))
-    status, output, errors = evaluate("--masks=masks", "--maps=mine=masks", "--size=0")
-    assert (status, errors, "note: 1 of 1 masks have no pixel" in output) == (0, "", True)
-
-
-def test_masks_that_are_mostly_in_focus_are_scored_where_that_is_said_to_be_right(evaluate: Call, tmp_path: Path):
-    (tmp_path / "masks").mkdir()
-    for number in range(8):
-        write_png(tmp_path / "masks" / f"{number}.png", np.tile(np.array([0, 255, 255, 255], np.uint8), (8, 2)))
-    arguments = ["--masks=masks", "--maps=mine=masks", "--size=0"]
-    status, _, errors = evaluate(*arguments)
-    assert (status, "wrong polarity suspected" in errors, "--nopolarity_check" in errors) == (1, True, True), errors
-    status, _, errors = evaluate("--masks=masks", "--blur_maps=mine=absent")
-    assert (status, errors) == (1, "evaluate.py: no maps in absent:\n- it is not a folder")  # which is told first
-    status, _, errors = evaluate(*arguments, "--nopolarity_check")
-    assert (status, errors) == (0, "")
 
 
 @pytest.mark.parametrize("size", [0, 16])
