@@ -3,7 +3,8 @@
     python benchmarks/silent_layers.py --data-dir data
     python benchmarks/silent_layers.py --weights runs/paper_shi.safetensors
 
-Taken over some validation images of Shi's set, at the size of the training; beside it each layer's largest feature.
+Taken over some validation images of Shi's set, at the size of the training; beside it each layer's largest feature, but for
+RRNet's, which a scan hands out none of.
 """
 
 import sys
@@ -49,7 +50,7 @@ def main() -> None:
     for name, leaf in flat(gradient).items():
         if name.endswith("/kernel"):
             layer = name.removesuffix("/kernel")
-            feature = float(largest.get(f"{layer}/__call__/0", float("nan")))
+            feature = f"{largest[key]:.3f}" if (key := f"{layer}/__call__/0") in largest else "–"
             rows.append({"layer": layer, "largest feature": feature, "silent": "" if jnp.any(leaf) else "silent"})
     silent = sum(row["silent"] != "" for row in rows)
     what = f"{arguments.weights}, {arguments.images} validation images at {size} × {size}"
