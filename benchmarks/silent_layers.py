@@ -3,8 +3,8 @@
     python benchmarks/silent_layers.py --data-dir data
     python benchmarks/silent_layers.py --weights runs/paper_shi.safetensors
 
-Taken over some validation images of Shi's set, at the size of the training; beside it each layer's largest feature, but for
-RRNet's, which a scan hands out none of.
+Taken over some validation images of Shi's set, at the size of the training; beside it each layer's largest feature, but
+for RRNet's, of which a scan hands out none.
 """
 
 import sys
