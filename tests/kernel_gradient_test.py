@@ -30,6 +30,14 @@ def test_the_gradient_is_that_of_float64(way, shape: tuple[int, int]):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.sqrt(2 * shape[0] * shape[1]))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_gradient_by_the_bias_is_that_of_float64(dtype: str):
+    gradient = jnp.asarray(arrays((2, 53, 260, 3))[0], dtype)
+    found = kernel_gradient.by_bias(gradient)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, np.asarray(gradient, np.float64).sum(axis=(0, 1, 2)), atol=1e-3)
+
+
 @pytest.mark.parametrize("tiles", [1, 10, 30])
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch, tiles: int):
     monkeypatch.setattr(kernel_gradient, "tiles_of_strip", lambda inputs, outputs: tiles)

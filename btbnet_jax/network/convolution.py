@@ -95,6 +95,10 @@ class Direct:
         """Returns the gradient by `kernel`."""
         return jax.vjp(lambda kernel: Direct.sums(self, x, kernel), kernel)[1](gradient)[0]
 
+    def by_bias(self, gradient: Features) -> Float[Array, " d"]:
+        """Returns the gradient by the bias, summed in float32."""
+        return jnp.sum(gradient, axis=(0, 1, 2), dtype=jnp.float32)
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def convolve(
@@ -126,8 +130,7 @@ def _convolve(way: Direct, relu: bool, kept: bool, x: Features, kernel: Kernel, 
 def _gradients(way: Direct, relu: bool, _: bool, residuals: Any, gradient: Features) -> Any:
     x, kernel, y, valid = residuals
     gradient = zero_outside(gradient, y > 0 if relu else valid)
-    by_bias = jnp.sum(gradient, axis=(0, 1, 2), dtype=jnp.float32).astype(gradient.dtype)
-    return *way.gradients(x, kernel, gradient), by_bias, None
+    return *way.gradients(x, kernel, gradient), way.by_bias(gradient).astype(gradient.dtype), None
 
 
 convolve.defvjp(_convolve, _gradients)

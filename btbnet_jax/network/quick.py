@@ -62,6 +62,10 @@ class Quick(Direct):
             return super().by_kernel(x, kernel, gradient)
         return (kernel_gradient.by_winograd if _large(x, kernel) else kernel_gradient.by_products)(x, gradient)
 
+    def by_bias(self, gradient: Features) -> Float[Array, " d"]:
+        """Returns what `Direct` does, but for rounding."""
+        return kernel_gradient.by_bias(gradient)
+
 
 @dataclasses.dataclass(frozen=True)
 class OneDnn(Direct):
@@ -80,6 +84,10 @@ class OneDnn(Direct):
         if x.shape[-1] < LEAST_INPUTS or x.dtype != jnp.float32:
             return super().by_kernel(x, kernel, gradient)
         return kernel_gradient.by_products(x, gradient)
+
+    def by_bias(self, gradient: Features) -> Float[Array, " d"]:
+        """Returns what `Direct` does, but for rounding."""
+        return kernel_gradient.by_bias(gradient)
 
 
 class QuickConvolution(Convolution):
