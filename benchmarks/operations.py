@@ -64,7 +64,7 @@ def operations(program: str) -> dict[str, list[int]]:
         fused = re.search(r"kind=(k\w+)", line)
         kind = " ".join(filter(None, (match[2], target and target[1], fused and fused[1])))
         shapes = re.findall(r"(\w+)\[([\d,]*)\]", match[1])
-        written = sum(BYTES[dtype] * math.prod(map(int, filter(None, dims.split(",")))) for dtype, dims in shapes)
+        written = sum(BYTES.get(dtype, 0) * math.prod(map(int, filter(None, dims.split(",")))) for dtype, dims in shapes)
         found.setdefault(kind, []).append(written)
     return found
 
