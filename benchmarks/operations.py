@@ -8,7 +8,6 @@ calls a library has its name.  A copy or a transpose as large as the features of
 """
 
 import argparse
-import math
 import re
 import sys
 from fractions import Fraction
@@ -20,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.scaling import BYTES, compiled
+from benchmarks.scaling import compiled, num_bytes
 from benchmarks.tables import reader, show
 from btbnet_jax.compiler import compiled as jitted
 from btbnet_jax.config import DataConfig, NetworkConfig, TrainConfig
@@ -63,9 +62,7 @@ def operations(program: str) -> dict[str, list[int]]:
         target = re.search(r'custom_call_target="([^"]+)"', line)
         fused = re.search(r"kind=(k\w+)", line)
         kind = " ".join(filter(None, (match[2], target and target[1], fused and fused[1])))
-        shapes = re.findall(r"(\w+)\[([\d,]*)\]", match[1])
-        written = sum(BYTES.get(dtype, 0) * math.prod(map(int, filter(None, dims.split(",")))) for dtype, dims in shapes)
-        found.setdefault(kind, []).append(written)
+        found.setdefault(kind, []).append(num_bytes(match[1]))
     return found
 
 

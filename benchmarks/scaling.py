@@ -32,7 +32,7 @@ from btbnet_jax.network import convolution
 from btbnet_jax.training import init_state, make_mesh, make_train_step, replicated, shared
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8}
+_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8}
 
 
 class Cluster(NamedTuple):
@@ -93,13 +93,14 @@ def main() -> None:
 def exchanged(program: str) -> Iterator[tuple[str, int]]:
     """Yields each kind of collective in the text of a compiled program, and the bytes of its results in all."""
     for kind in COLLECTIVES:
-        results = re.findall(rf"= (.*?) {kind}(?:-start)?\(", program)
-        shapes = [shape for result in results for shape in re.findall(r"(\w+)\[([\d,]*)\]", result)]
-        if shapes:
-            yield (
-                kind,
-                sum(BYTES[dtype] * math.prod(map(int, filter(None, dims.split(",")))) for dtype, dims in shapes),
-            )
+        if results := re.findall(rf"= (.*?) {kind}(?:-start)?\(", program):
+            yield kind, sum(map(num_bytes, results))
+
+
+def num_bytes(shapes: str) -> int:
+    """Returns the bytes of the arrays whose shapes stand in the text of a program, as in "(f32[3,4]{1,0}, u8[2])"."""
+    found = re.findall(r"(\w+)\[([\d,]*)\]", shapes)
+    return sum(_BYTES.get(dtype, 0) * math.prod(map(int, filter(None, dims.split(",")))) for dtype, dims in found)
 
 
 def efficiencies(cluster: Cluster, num: int, flop: float, summed: float, reached: float) -> tuple[float, float]:
