@@ -37,7 +37,7 @@ COLUMNS = ("what", "first call, s", "next calls, median s", "peak memory, GiB")
 
 
 def main() -> None:
-    """Prints a table of both, or the row of one."""
+    """Prints a table of both, or of one."""
     parser = reader(__doc__)
     parser.add_argument("--size", type=int, default=320, help="height and width (default 320)")
     parser.add_argument("--scales", default="1,4/5,3/5", help="of the streams (default 1,4/5,3/5)")
@@ -51,18 +51,19 @@ def main() -> None:
     parser.add_argument("--way", choices=WAYS, help="of a forward pass (by default what the network takes by itself)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--remat", choices=("all", "half"), help="activations that a training step computes again")
-    parser.add_argument("--only", choices=("forward", "train"), help="measure one, in this process")
+    parser.add_argument("--only", choices=("forward", "train"), help="measure one")
+    parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)  # of `--only`, in this process
     arguments = parser.parse_args()
     if arguments.way and arguments.only != "forward":
         parser.error("--way is for --only forward: a training step chooses its convolutions itself")
     if arguments.way == "onednn" and not has_onednn():
         parser.error("this XLA has no convolutions of oneDNN")
-    if arguments.only:
+    if arguments.row:
         print(*_measured(arguments), sep="\t")
         return
     rows = []
-    for only in ("forward", "train"):
-        command = [sys.executable, *sys.argv, "--only", only]
+    for only in (arguments.only,) if arguments.only else ("forward", "train"):
+        command = [sys.executable, *sys.argv, "--only", only, "--row"]
         fields = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().split("\t")
         rows.append(dict(zip(COLUMNS, [fields[0], *map(float, fields[1:])], strict=True)))
     show(rows, COLUMNS, arguments.save)
