@@ -84,8 +84,8 @@ class Detector:
       params: of the network.
       config: of the network.
       resolution: what the network sees: "training" for a square of `training_size`, as it has learned from, or as many
-        pixels in the shape of a photograph that is twice as long as broad, or longer;
-        "native" for the photograph as it is; or the longest side in pixels, of photographs that are longer.
+        pixels in the shape of a photograph that is twice as long as broad, or longer; "native" for the photograph as it
+        is; or the longest side in pixels, of photographs that are longer.
       training_size: height and width that it was trained at.
       tile: side in pixels that bounds memory: what has more than twice the pixels of a square of this side is computed
         in tiles of so many, see `tiles`, which all GPUs of the machine share.

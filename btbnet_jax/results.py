@@ -91,14 +91,14 @@ def write_results(
 
 
 def check_earlier(folder: Path, flags: Mapping[str, Any]) -> None:
-    """Sees to it, before the work, that no other evaluation is replaced; the same one may be, by a trained-on network.
+    """Sees to it, before the work, that no other evaluation is replaced; the same flags may replace their own.
 
     Args:
       folder: that would be written to.
       flags: that figures depend on; `write_results` keeps them as "flags" of its details.
 
     Raises:
-      ValueError: what is in the folder was evaluated by others.
+      ValueError: the evaluation in the folder had other flags.
     """
     path = folder / "results.json"
     earlier = json.loads(path.read_text("utf-8", "surrogateescape")).get("flags", {}) if path.is_file() else {}

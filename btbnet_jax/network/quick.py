@@ -30,8 +30,20 @@ LEAST_INPUTS = 32
 large as an image.  Without oneDNN products make a step of so narrow a network hardly faster, and take more memory."""
 
 
+class _OnCpu(Direct):
+    """What the ways on a CPU have in common."""
+
+    def by_inputs(self, x: Features, kernel: Kernel, gradient: Features) -> Features:
+        """Returns what `Direct` does, but for rounding."""
+        return self.convolve(gradient, turned(kernel))
+
+    def by_bias(self, gradient: Features) -> Float[Array, " d"]:
+        """Returns what `Direct` does, but for rounding."""
+        return kernel_gradient.by_bias(gradient)
+
+
 @dataclasses.dataclass(frozen=True)
-class Quick(Direct):
+class Quick(_OnCpu):
     """The fastest way on a CPU by what XLA has itself.
 
     Wide layers are computed by Winograd's way and narrow ones several columns at a time, so is the gradient by the
@@ -52,42 +64,26 @@ class Quick(Direct):
             return narrow_convolution(x, kernel, columns, self.precision, outside)
         return super().sums(x, kernel, outside=outside)
 
-    def by_inputs(self, x: Features, kernel: Kernel, gradient: Features) -> Features:
-        """Returns what `Direct` does, but for rounding."""
-        return self.convolve(gradient, turned(kernel))
-
     def by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
         """Returns what `Direct` does, but for rounding."""
         if x.shape[-1] < LEAST_CHANNELS:
             return super().by_kernel(x, kernel, gradient)
         return (kernel_gradient.by_winograd if _large(x, kernel) else kernel_gradient.by_products)(x, gradient)
 
-    def by_bias(self, gradient: Features) -> Float[Array, " d"]:
-        """Returns what `Direct` does, but for rounding."""
-        return kernel_gradient.by_bias(gradient)
-
 
 @dataclasses.dataclass(frozen=True)
-class OneDnn(Direct):
+class OneDnn(_OnCpu):
     """The fastest way on a CPU for narrow layers and for bfloat16, in programs compiled for oneDNN."""
 
     def rows_of_strip(self, x: Features) -> int | None:
         """Returns None: oneDNN divides images by itself, without the fault of XLA's own (see `MOST_PIXELS`)."""
         return None
 
-    def by_inputs(self, x: Features, kernel: Kernel, gradient: Features) -> Features:
-        """Returns what `Direct` does, but for rounding."""
-        return self.convolve(gradient, turned(kernel))
-
     def by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
         """Returns what `Direct` does, but for rounding."""
         if x.shape[-1] < LEAST_INPUTS or x.dtype != jnp.float32:
             return super().by_kernel(x, kernel, gradient)
         return kernel_gradient.by_products(x, gradient)
-
-    def by_bias(self, gradient: Features) -> Float[Array, " d"]:
-        """Returns what `Direct` does, but for rounding."""
-        return kernel_gradient.by_bias(gradient)
 
 
 class QuickConvolution(Convolution):
