@@ -6,8 +6,7 @@
         --plot docs/cost.png
 
 Each row is measured in a process of its own, so that its peak of memory (the GPU's where there is one) is its own.  The
-image is generated.
-The first time includes compilation; multiplications are those of the convolutions.
+image is generated.  The first time includes compilation; multiplications are those of the convolutions.
 """
 
 import subprocess
