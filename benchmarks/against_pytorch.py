@@ -12,13 +12,14 @@
 Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides
 take turns.  With `--in-a-row` one ends before the next begins, for what does not fit into a GPU's memory side by side.
 "Quick" is what the program takes by itself on a CPU, see `btbnet_jax/network/quick.py`, "direct" what XLA would.  A
-side that fails is left out of the table, and what it said stands above.  On a
-GPU those of bfloat16 take part instead of the quick one, and memory is that of the GPU.
+side that fails is left out of the table, and what it said stands above.  On a GPU those of bfloat16 take part instead
+of the quick one, and memory is that of the GPU.
 
-Rates count the operations of direct convolutions for every side, three times in a training step; "of the peak" is the
-share of the rate of a large matrix product in the same type, measured first on the same device.  The last column is the
-largest difference of a side's map from that of direct float32 convolutions here, or of the first side where they take
-no part; with `--task train`, that of the loss after the same number of steps.
+"Times the fastest PyTorch of its type" compares those of float32 with each other, and those of bfloat16.  Rates count
+the operations of direct convolutions for every side, three times in a training step; "of the peak" is the share of the
+rate of a large matrix product in the same type, measured first on the same device.  The last column is the largest
+difference of a side's map from that of direct float32 convolutions here, or of the first side where they take no part;
+with `--task train`, that of the loss after the same number of steps.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from benchmarks.sides import SIDES, parser
 from benchmarks.tables import reader, show
 
 COLUMNS = (
-    *("side", "first call, s", "median, s", "least, s", "times the fastest PyTorch"),
+    *("side", "first call, s", "median, s", "least, s", "times the fastest PyTorch of its type"),
     *("TFLOP/s", "of the peak", "peak memory, GiB", "differs"),
 )
 REFERENCE = "JAX, direct"
@@ -129,20 +130,18 @@ def _measured(
         sides += _those_left(running, _Side.end)
     if not sides:
         raise SystemExit("no side came to its end; see above")
-    results = {side.name: np.load(folder / "{}_{}.npy".format(*SIDES[side.name])) for side in sides}
+    results = {side.name: np.load(folder / f"{side.name}.npy") for side in sides}
     times = {side.name: side.times or [side.first] for side in sides}
     medians = {name: float(np.median(found)) for name, found in times.items()}
-    theirs = [
-        median
-        for name, median in medians.items()
-        if name.startswith("PyTorch") and (facts["gpu"] or "bfloat16" not in name)
-    ]
+    theirs: dict[str, float] = {}
+    for name, median in medians.items():
+        if name.startswith("PyTorch"):
+            theirs[_dtype(name)] = min(median, theirs.get(_dtype(name), median))
     rows = []
     for side in sides:
-        rate = facts["flop"] / medians[side.name] / 1e12
-        peak = facts["bfloat16" if "bfloat16" in side.name else "float32"]
-        ratio = min(theirs, default=float("nan")) / medians[side.name]
-        values = (side.name, side.first, medians[side.name], min(times[side.name]), ratio, rate, f"{rate / peak:.0%}")
+        rate, dtype = facts["flop"] / medians[side.name] / 1e12, _dtype(side.name)
+        share, ratio = rate / facts[dtype], theirs.get(dtype, float("nan")) / medians[side.name]
+        values = (side.name, side.first, medians[side.name], min(times[side.name]), ratio, rate, f"{share:.0%}")
         values += (side.peak, _difference(results, side.name))
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     rows += [
@@ -162,6 +161,10 @@ def _those_left(sides: Sequence[Any], does: Callable[[Any], _Side]) -> list[_Sid
         except _EndedError as error:
             print(error, file=sys.stderr)
     return left
+
+
+def _dtype(side: str) -> str:
+    return "bfloat16" if "bfloat16" in side else "float32"
 
 
 def _difference(results: dict[str, np.ndarray], name: str) -> str:

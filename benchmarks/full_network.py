@@ -5,13 +5,16 @@
     python benchmarks/full_network.py --only forward --without xla_cpu_scheduler_type        # streams at once
     python benchmarks/full_network.py --only forward --repeat 3 --way onednn                 # where XLA has it
 
-Each is measured in a process of its own, so that its peak of memory (the GPU's where there is one) is its own.  The
-first call, which compiles, is timed apart.
+Each is measured in a process of its own, so that its peak of memory (the GPU's where there is one) is its own, and a
+second that finds the program compiled; oneDNN's cannot be kept.  The first call, which compiles, is timed apart.
 """
 
 import argparse
+import contextlib
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -25,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.memory import peak_memory
 from benchmarks.tables import reader, show
-from btbnet_jax.compiler import compiler_options, has_onednn
+from btbnet_jax.compiler import compiler_options, has_onednn, not_kept
 from btbnet_jax.config import NetworkConfig, TrainConfig
 from btbnet_jax.data import Batch
 from btbnet_jax.network import BTBNet, Convolution, OneDnnConvolution, QuickConvolution, for_inference, init_params
@@ -33,7 +36,9 @@ from btbnet_jax.network.quick import transform_kernels
 from btbnet_jax.training import init_state, make_train_step
 
 WAYS = {"direct": Convolution, "quick": QuickConvolution, "onednn": OneDnnConvolution}
-COLUMNS = ("what", "first call, s", "next calls, median s", "peak memory, GiB")
+PROGRAMS = {"forward": "jit_forward-", "train": "jit_step-"}
+"""Names of what is measured among the programs that JAX keeps."""
+COLUMNS = ("what", "first call, s", "next calls, median s", "peak memory, GiB", "and once compiled, GiB")
 
 
 def main() -> None:
@@ -63,10 +68,21 @@ def main() -> None:
         return
     rows = []
     for only in (arguments.only,) if arguments.only else ("forward", "train"):
-        command = [sys.executable, *sys.argv, "--only", only, "--row"]
-        fields = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().split("\t")
-        rows.append(dict(zip(COLUMNS, [fields[0], *map(float, fields[1:])], strict=True)))
+        with tempfile.TemporaryDirectory() as folder:
+            row = dict(zip(COLUMNS, _in_a_process(["--only", only], folder), strict=False))
+            if any(name.startswith(PROGRAMS[only]) for name in os.listdir(folder)):
+                row[COLUMNS[-1]] = _in_a_process(["--only", only, "--repeat", "0"], folder)[-1]
+        rows.append(row)
     show(rows, COLUMNS, arguments.save)
+
+
+def _in_a_process(options: list[str], folder: str) -> tuple[str | float, ...]:
+    """A row of the table, by a process that keeps what it compiles in a folder, and finds there what was kept."""
+    kept = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    command = [sys.executable, *sys.argv, *options, "--row"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | kept)
+    what, *figures = done.stdout.strip().split("\t")
+    return what, *map(float, figures)
 
 
 def _measured(arguments: argparse.Namespace) -> tuple[str, float, float, float]:
@@ -95,12 +111,17 @@ def _forward(config: TrainConfig, image: np.ndarray, arguments: argparse.Namespa
     known = compiler_options(onednn=convolution.by_onednn)
     options = {name: value for name, value in known.items() if name not in arguments.without}
 
-    def network(params: Any, image: Any) -> Any:
+    def forward(params: Any, image: Any) -> Any:
         outputs: Any = BTBNet(config.network, convolution).apply({"params": params}, image / 255.0)
         return outputs.focus_map
 
-    program: Any = jax.jit(network, compiler_options=options or None)
-    return lambda: program(params, image)
+    program: Any = jax.jit(forward, compiler_options=options or None)
+
+    def call() -> Any:
+        with not_kept() if convolution.by_onednn else contextlib.nullcontext():
+            return program(params, image)
+
+    return call
 
 
 def _train(config: TrainConfig, image: np.ndarray, mask: np.ndarray) -> Callable[[], Any]:

@@ -3,13 +3,15 @@
     python benchmarks/operations.py --batch 8 --dtype bfloat16              # the paper's network, on the device at hand
     python benchmarks/operations.py --width 0.125 --scales 3/4,3/8,3/16
 
-Every operation of the program's entry counts, with the bytes that it writes; those within a fusion write nothing.  What
-calls a library has its name.  A copy or a transpose as large as the features of a layer is one too many.
+Every operation that is run by itself counts, with the bytes that it writes: those of the program's entry and of what it
+calls, of both ways of a condition, and once those of a loop.  Within a fusion nothing is written.  What calls a library
+has its name.  A copy or a transpose as large as the features of a layer is one too many.
 """
 
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from btbnet_jax.network import BTBNet, for_inference, init_params
 COLUMNS = ("program", "operation", "number", "MB written", "MB, the largest")
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "partition-id", "after-all"}
 """Operations that write nothing, or next to nothing."""
+CALLS = {"call", "while", "conditional", "async-start"}
+"""Operations that run others, which have names in the program."""
 
 
 def main() -> None:
@@ -52,18 +56,30 @@ def main() -> None:
 
 
 def operations(program: str) -> dict[str, list[int]]:
-    """Returns the bytes that each operation of the entry of a compiled program's text writes, by its kind."""
-    (entry,) = re.findall(r"^ENTRY .*?\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL)
+    """Returns the bytes that each operation of a compiled program's text writes, by its kind."""
+    computations = re.findall(r"^(ENTRY )?%?([\w.-]+) [^\n]*\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL)
+    bodies = {name: body for _, name, body in computations}
     found: dict[str, list[int]] = {}
-    for line in entry.splitlines():
+    for line in _lines(bodies, next(name for entry, name, _ in computations if entry)):
         match = re.match(r"\s+(?:ROOT )?%?[\w.-]+ = (\(.*?\)|\S+) ([\w-]+)\(", line)
-        if match is None or match[2] in FREE:
+        if match is None or match[2] in FREE | CALLS:
             continue
         target = re.search(r'custom_call_target="([^"]+)"', line)
         fused = re.search(r"kind=(k\w+)", line)
         kind = " ".join(filter(None, (match[2], target and target[1], fused and fused[1])))
         found.setdefault(kind, []).append(num_bytes(match[1]))
     return found
+
+
+def _lines(bodies: dict[str, str], name: str) -> Iterator[str]:
+    """Yields the lines of a computation, and of those that it runs."""
+    for line in bodies[name].splitlines():
+        yield line
+        called = re.search(r" ([\w-]+)\(.*\), (.*)", line)
+        if called and called[1] in CALLS:
+            for other in re.findall(r"%([\w.-]+)", called[2]):
+                if other in bodies:
+                    yield from _lines(bodies, other)
 
 
 def _forward(config: TrainConfig, arguments: argparse.Namespace) -> Any:

@@ -25,9 +25,11 @@ SIDES = {
     "JAX, direct": ("jax", "direct"),
     "JAX, bfloat16": ("jax", "bfloat16"),
     "PyTorch, eager": ("torch", "eager"),
-    "PyTorch, channels last": ("torch", "channels_last"),
+    "PyTorch, channels last": ("torch", "channels last"),
     "PyTorch, compiled": ("torch", "compiled"),
-    "PyTorch, bfloat16 compiled": ("torch", "bfloat16"),
+    "PyTorch, bfloat16 eager": ("torch", "bfloat16 eager"),
+    "PyTorch, bfloat16 channels last": ("torch", "bfloat16 channels last"),
+    "PyTorch, bfloat16 compiled": ("torch", "bfloat16 compiled"),
 }
 
 Call = Callable[[], Any]
@@ -64,7 +66,7 @@ def main() -> None:
         start = time.perf_counter()
         call()
         _answer(seconds=time.perf_counter() - start)
-    np.save(options.folder / f"{library}_{variant}.npy", result())
+    np.save(options.folder / f"{options.side}.npy", result())
     _answer(peak=peak_memory(library) / 2**30)
 
 
@@ -163,16 +165,16 @@ def _torch_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(len(os.sched_getaffinity(0)))  # as many as JAX takes
-    half = variant == "bfloat16"
+    half = "bfloat16" in variant
     torch.backends.cudnn.benchmark = True
     config = network_config(options)
     network = TorchBTBNet(config, dict(np.load(options.folder / "params.npz"))).to(device)
-    layout = torch.contiguous_format if variant == "eager" else torch.channels_last
+    layout = torch.contiguous_format if "eager" in variant else torch.channels_last
     network = network.to(memory_format=layout)
     images, masks = (torch.tensor(array, device=device).permute(0, 3, 1, 2) for array in inputs(options))
     images, masks = images.contiguous(memory_format=layout), masks.float() / 255
     program: Any = network
-    if variant in ("compiled", "bfloat16"):
+    if "compiled" in variant:
         program = torch.compile(network, mode="max-autotune")
     training = options.task == "train"
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4) if training else None
