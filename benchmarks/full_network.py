@@ -70,7 +70,7 @@ def main() -> None:
     for only in (arguments.only,) if arguments.only else ("forward", "train"):
         with tempfile.TemporaryDirectory() as folder:
             row = dict(zip(COLUMNS, _in_a_process(["--only", only], folder), strict=False))
-            if any(name.startswith(PROGRAMS[only]) for name in os.listdir(folder)):
+            if any(Path(folder).glob(f"{PROGRAMS[only]}*")):
                 row[COLUMNS[-1]] = _in_a_process(["--only", only, "--repeat", "0"], folder)[-1]
         rows.append(row)
     show(rows, COLUMNS, arguments.save)

@@ -16,6 +16,9 @@ from btbnet_jax.images import quantise
 from tests.script_calls import ROOT
 
 
+LICENCES = {"LICENSE", "LICENSE-WEIGHTS"}
+
+
 def pip(*arguments: str | Path) -> None:
     line = [sys.executable, "-m", "pip", *map(str, arguments), "--no-deps", "--no-index", "--quiet"]
     subprocess.run(line, check=True, capture_output=True, timeout=600)
@@ -25,7 +28,7 @@ def pip(*arguments: str | Path) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of the files that are here, built in a folder of its own."""
     source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", *LICENCES):
         shutil.copy(ROOT / name, source)
     for name in ("btbnet_jax", "datasets", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -36,8 +39,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_wheel_holds_the_package_its_weights_and_its_lists_and_nothing_else(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
+        licences = {name.rpartition("/")[2] for name in archive.namelist() if ".dist-info/licenses/" in name}
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = [path for path in (ROOT / "btbnet_jax").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert licences == LICENCES
     assert names == {str(path.relative_to(ROOT)) for path in files}
     assert "btbnet_jax/released/btbnet-small.safetensors" in names
     assert wheel.stat().st_size <= 8_000_000
