@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import comparisons
+
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "against_pytorch.py"
 SMALL = ("--height=12", "--breadth=20", "--width=0.0625", "--scales=1,1/2", "--repeat=1")
 
@@ -23,6 +27,19 @@ def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
     assert float(rows["JAX, direct"][-1]) == 0
     assert 0 < float(rows["JAX, quick"][-1]) < 1e-5 < float(rows["JAX, bfloat16"][-1]) < 0.05
     assert "| JAX, direct |" in saved.read_text()
+
+
+def test_a_page_of_comparisons_gets_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    page = tmp_path / "page.md"
+    sides = ("JAX, direct", "JAX, bfloat16")
+    monkeypatch.setattr(comparisons, "ON_A_CPU", {"A": (*SMALL, sides), "B": (*SMALL, "--task=train", sides)})
+    monkeypatch.setattr(sys, "argv", ["comparisons", f"--page={page}"])
+    page.write_text("# Measured\n\n## B\n\nearlier\n")
+    comparisons.main()
+    first, _, new = page.read_text().partition("\n## A\n")
+    assert first == "# Measured\n\n## B\n\nearlier\n"
+    assert "against_pytorch.py --height=12" in new
+    assert [f"\n| {side} |" in new for side in sides] == [True, True]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")

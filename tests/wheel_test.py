@@ -15,7 +15,6 @@ from btbnet_jax import Detector
 from btbnet_jax.images import quantise
 from tests.script_calls import ROOT
 
-
 LICENCES = {"LICENSE", "LICENSE-WEIGHTS"}
 
 
