@@ -19,7 +19,8 @@ of the quick one, and memory is that of the GPU.
 the operations of direct convolutions for every side, three times in a training step; "of the peak" is the share of the
 rate of a large matrix product in the same type, measured first on the same device.  The last column is the largest
 difference of a side's map from that of direct float32 convolutions here, or of the first side where they take no part;
-with `--task train`, that of the loss after the same number of steps.
+with `--task train`, that of the loss after the same number of steps.  On a GPU float32 is computed in products of TF32
+on both sides, and the peak of memory has in it what the libraries tried when they chose their ways.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,7 @@ def main() -> None:
     arguments.add_argument(
         "--repeat", type=int, default=3, help="turns of each side after the first; 0 takes that one, which compiles (3)"
     )
+    arguments.add_argument("--limit", type=float, help="seconds that a side may take for a call; none by default")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         facts = _prepared(options, Path(folder))
@@ -91,7 +94,7 @@ class _Side:
         command = [sys.executable, script, *_common(options), f"--side={name}", str(folder)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=_ENVIRONMENT)
-        self.name, self.times = name, []
+        self.name, self.times, self._limit = name, [], options.limit
         self.first = self._read("first")
         print(f"{name}: {self.first:.3f} s for the first call", file=sys.stderr)
 
@@ -113,9 +116,14 @@ class _Side:
 
     def _read(self, what: str) -> float:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)[what]
+        watch = threading.Timer(self._limit or threading.TIMEOUT_MAX, self._process.kill)
+        watch.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith("{"):
+                    return json.loads(line)[what]
+        finally:
+            watch.cancel()
         raise _EndedError(f"{self.name} ended without an answer; see above")
 
 

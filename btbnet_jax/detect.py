@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple, overload
 
@@ -100,7 +100,8 @@ class Detector:
       config: of the network as it is computed.
       digest: sha256 of its parameters.
       training_size: height and width that it was trained at.
-      programs: the compiled networks by the shape of their arrays, and whether they return all maps.
+      programs: the compiled networks by the shape of their arrays, whether they return all maps, and how many images
+        they take.
 
     Raises:
       ValueError: a resolution, tile or batch that cannot be, or `exact` and `half`.
@@ -136,7 +137,7 @@ class Detector:
         self._convolution, self._params = for_inference(self.config, jax.device_put(params))
         self._resolution, self.training_size = resolution, training_size or 320
         self._tile, self._batch_size, self._buckets = tile, batch_size, Buckets(largest=_IN_ONE_PIECE * tile**2)
-        self.programs: dict[tuple[tuple[int, int], bool], Any] = {}
+        self.programs: dict[tuple[tuple[int, int], bool, int], Any] = {}
 
     @classmethod
     def load(cls, weights: str | None = None, **options: Any) -> "Detector":
@@ -184,18 +185,18 @@ class Detector:
             else:
                 size = image.shape[0], image.shape[1]
                 groups.setdefault(size if self._fills else self._buckets.choose(size), []).append(index)
-        pieces = [
-            (shape, group[first : first + self._together(shape)])
-            for shape, group in groups.items()
-            for first in range(0, len(group), self._together(shape))
-        ]
+        pieces: list[list[int]] = []
+        computed: list[Future[list[Planes]]] = []
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            computed = [
-                pool.submit(self._in_one_piece, self._program(shape, all_maps), [seen[index] for index in some], shape)
-                for shape, some in pieces
-            ]
-        for (_, some), planes in zip(pieces, computed, strict=True):
-            found |= zip(some, planes.result(), strict=True)
+            for shape, group in groups.items():
+                num, program = self._program(shape, all_maps, len(group))
+                pieces += (some := [group[first : first + num] for first in range(0, len(group), num)])
+                computed += (
+                    pool.submit(self._in_one_piece, program, [seen[index] for index in piece], (num, *shape, 3))
+                    for piece in some
+                )
+        for piece, planes in zip(pieces, computed, strict=True):
+            found |= zip(piece, planes.result(), strict=True)
         return [self._detection(found[index], photograph) for index, photograph in enumerate(photographs)]
 
     @functools.cached_property
@@ -249,24 +250,30 @@ class Detector:
             return np.concatenate([streams, fused[None], steps])
         return tiled_logits(self.config, self._copies, image, self._tiling)[None]
 
-    def _program(self, shape: tuple[int, int], all_maps: bool) -> Any:
-        """The compiled network for arrays of one shape; made here and not by the first of several threads."""
-        if (shape, all_maps) not in self.programs:
-            num = self._together(shape)
+    def _program(self, shape: tuple[int, int], all_maps: bool, wanted: int) -> tuple[int, Any]:
+        """The number of images that are computed at once, and their compiled network, for arrays of one shape.
+
+        It is made here and not by the first of several threads.  A lone photograph is computed alone, unless there is
+        a program for more already.
+        """
+        num = self._together(shape)
+        if wanted == 1 and (shape, all_maps, num) not in self.programs:
+            num = 1
+        if (shape, all_maps, num) not in self.programs:
             images = jax.ShapeDtypeStruct((num, *shape, 3), jnp.uint8)
             sizes = None if self._fills else jax.ShapeDtypeStruct((num, 2), jnp.int32)
             network = BTBNet(self.config, self._convolution)
             lowered = _predict.lower(network, self._params, images, sizes, all_maps=all_maps)
             onednn = self._convolution.by_onednn
             with not_kept() if onednn else nullcontext():
-                self.programs[shape, all_maps] = lowered.compile(compiler_options(onednn=onednn))
-        return self.programs[shape, all_maps]
+                self.programs[shape, all_maps, num] = lowered.compile(compiler_options(onednn=onednn))
+        return num, self.programs[shape, all_maps, num]
 
     def _in_one_piece(
-        self, program: Any, images: Sequence[UInt8[ndarray, "_ _ 3"]], shape: tuple[int, int]
+        self, program: Any, images: Sequence[UInt8[ndarray, "_ _ 3"]], shape: tuple[int, ...]
     ) -> list[Planes]:
-        """The logits of each of some images, in arrays of one shape."""
-        array = np.zeros((self._together(shape), *shape, 3), np.uint8)
+        """The logits of each of some images, in an array of a shape."""
+        array = np.zeros(shape, np.uint8)
         sizes = np.zeros((len(array), 2), np.int32)
         for row, image in enumerate(images):
             height, width = sizes[row] = image.shape[:2]

@@ -32,6 +32,25 @@ def test_features_are_zero_outside_the_image():
     np.testing.assert_array_equal(jnp.any(y != 0, axis=-1, keepdims=True), valid)
 
 
+@pytest.mark.parametrize(("num_inputs", "num_outputs"), [(3, 8), (8, 1), (6, 4), (8, 16)])
+def test_channels_in_whole_blocks_change_nothing(num_inputs: int, num_outputs: int, monkeypatch: pytest.MonkeyPatch):
+    x, kernel, gradient = (
+        jnp.asarray(RNG.normal(size=shape), jnp.float32)
+        for shape in ((2, 5, 6, num_inputs), (3, 3, num_inputs, num_outputs), (2, 5, 6, num_outputs))
+    )
+
+    def all_of_it() -> tuple[Any, str]:
+        made = jax.jit(lambda *arrays: (Direct().sums(*arrays[:2]), Direct().gradients(*arrays)))
+        return made(x, kernel, gradient), str(made.lower(x, kernel, gradient).as_text())
+
+    expected, text = all_of_it()
+    assert "stablehlo.pad" not in text
+    monkeypatch.setattr("btbnet_jax.network.convolution.channels_of_a_block", lambda _: 8)  # as bfloat16 on a GPU
+    found, text = all_of_it()
+    assert ("stablehlo.pad" in text) == bool(num_inputs % 8 or num_outputs % 8)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5), found, expected)
+
+
 def test_kernels_start_from_he_and_biases_from_zero():
     params = jax.jit(Convolution(64).init)(jax.random.key(0), jnp.zeros((1, 1, 1, 32)))["params"]
     np.testing.assert_allclose(jnp.std(params["kernel"]), np.sqrt(2 / (9 * 32)), rtol=0.02)

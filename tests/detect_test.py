@@ -202,7 +202,7 @@ def test_the_package_itself_hands_out_the_detector_and_imports_nothing_before():
 def test_a_long_photograph_is_seen_in_its_own_shape(params: Any, size: tuple[int, int], options: Any, seen: Any):
     detector = Detector(params, NETWORK, **{"training_size": 16, **options})
     assert detector(noise(size)).focus_map.shape == size
-    assert list(detector.programs) == [(seen, False)]
+    assert list(detector.programs) == [(seen, False, 1)]
 
 
 def test_at_the_size_of_its_training_an_image_fills_its_array(params: Any):
@@ -210,14 +210,31 @@ def test_at_the_size_of_its_training_an_image_fills_its_array(params: Any):
     detector = Detector(params, NETWORK, training_size=21)
     expected = resize_map(expected_map(params, resize_image(image, (21, 21))), (50, 70))
     np.testing.assert_allclose(detector(image).focus_map, expected, atol=1e-5)
-    assert list(detector.programs) == [((21, 21), False)]
+    assert list(detector.programs) == [((21, 21), False, 1)]
     native = Detector(params, NETWORK, resolution="native")
     native(image)
-    texts = [one.programs[shape, False].as_text() for one, shape in ((detector, (21, 21)), (native, (64, 80)))]
+    texts = [one.programs[shape, False, 1].as_text() for one, shape in ((detector, (21, 21)), (native, (64, 80)))]
     assert ["s32[1,2]" in text for text in texts] == [False, True]  # the size of an image
+
+
+def test_where_several_are_computed_at_once_a_lone_photograph_is_computed_alone(
+    params: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Detector, "_together", lambda *_: 4)  # as on a GPU
+    images = [noise((16, 16)) for _ in range(5)]
+    detector = Detector(params, NETWORK, training_size=16)
+    alone = detector(images[4]).focus_map
+    assert list(detector.programs) == [((16, 16), False, 1)]
+    together = detector(images)
+    assert list(detector.programs)[1:] == [((16, 16), False, 4)]
+    detector(images[0])
+    assert len(detector.programs) == 2
+    for image, detection in zip(images, together, strict=True):
+        np.testing.assert_allclose(detection.focus_map, expected_map(params, image), atol=1e-5)
+    np.testing.assert_allclose(alone, together[4].focus_map, atol=1e-5)
 
 
 def test_photographs_of_many_sizes_share_a_few_programs(params: Any):
     detector = Detector(params, NETWORK, resolution="native")
     detector([noise((height, width)) for height in range(30, 33) for width in range(40, 48)])
-    assert list(detector.programs) == [((32, 48), False)]
+    assert list(detector.programs) == [((32, 48), False, 1)]

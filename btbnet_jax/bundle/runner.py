@@ -29,12 +29,12 @@ LEAST_STEPS = 100
 """Of a second stage, whose optimiser is warmed up first; where even these take too long, the clock stops them."""
 START_SECONDS = 15
 """Of ``train.py``, before it counts those that it has."""
+VALIDATION_SECONDS = 40
+"""To compile what a stage validates by, which the first one does not have.  Assumption: never measured on a GPU."""
 TIME_IS_UP = 128 + signal.SIGALRM
 """Exit status of ``train.py`` where its seconds were over."""
 STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM)
 """Likewise where it was stopped by a signal, the last where it did not listen yet."""
-
-_LOOK = "import jax, train; print('the packages are there; to train on:', jax.devices())"
 
 
 class RunnerError(RuntimeError):
@@ -138,7 +138,7 @@ class Runner:
     def _look(self) -> None:
         """Fails, before anything takes its minutes, where packages are missing or there is nothing to train on."""
         if not (self._work / "runs").exists():
-            self._succeed("-c", _LOOK, platforms=_platforms())
+            self._succeed("-m", "btbnet_jax.bundle.look", platforms=_platforms())
 
     def _build(self, stages: Collection[str]) -> None:
         """Builds the data sets as anybody does, from the photographs of the bundle."""
@@ -183,12 +183,13 @@ class Runner:
     def _steps(self, stage: str, left: float) -> list[str]:
         """The flag for the steps that there is time for at the speed of the stage before, where that was measured.
 
-        They are noted, for the same command has to go on with as many.  A tenth of the time is left to validate in.
+        They are noted, for the same command has to go on with as many.  A tenth of the time is left to validate in, and
+        some seconds more to compile that.
         """
         note, speed = self._work / f"{stage}.steps", self._work / "speed.json"
         if speed.exists() and not self._run_dir(stage).exists():
             beside, each = json.loads(speed.read_text("utf-8"))
-            note.write_text(str(max(LEAST_STEPS, int(0.9 * (left - beside) / each))))
+            note.write_text(str(max(LEAST_STEPS, _steps_in(left - beside, each))))
         return [f"--steps={note.read_text()}"] if note.exists() else []
 
     def _note_speed(self, stage: str, seconds: float, rows: list[dict[str, str]]) -> None:
@@ -203,7 +204,7 @@ class Runner:
         steps = int(rows[-1]["step"]) - int(rows[0]["step"])  # and some before the first row, which are few
         beside = max(0.0, seconds - steps * each)
         (self._work / "speed.json").write_text(json.dumps([beside, each]))
-        enough = int(0.9 * (self._limit - beside) / each)
+        enough = _steps_in(self._limit - beside, each)
         self._said(
             f"{stage}: {each:.3f} s a step, and {beside:.0f} s beside the steps; a call with one stage has time for "
             f"--steps={enough}"
@@ -253,9 +254,11 @@ class Runner:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONUNBUFFERED": "1",
             "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(self._work / "compiled")),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # small programs too: each stage has some dozens
             "JAX_PLATFORMS": platforms,
             # With this, and programs out of the folder above, a run that goes on computes what it would have computed.
-            "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_exclude_nondeterministic_ops=true".strip(),
+            # The last of two flags counts: it can be taken back from outside.
+            "XLA_FLAGS": f"--xla_gpu_exclude_nondeterministic_ops=true {os.environ.get('XLA_FLAGS', '')}".strip(),
         }
         line, where = [sys.executable, *arguments], self._bundle / "code"
         # In a session of its own, Ctrl-C does not reach what is not to heed it.
@@ -276,6 +279,11 @@ class Runner:
     def _said(self, text: str, status: int = 0) -> int:
         print(f"[{time.monotonic() - self._begun:5.0f} s] {text}", flush=True)
         return status
+
+
+def _steps_in(seconds: float, each: float) -> int:
+    """How many steps there is time for, with what is left to validate in."""
+    return int((0.9 * seconds - VALIDATION_SECONDS) / each)
 
 
 def _platforms() -> str:
