@@ -204,3 +204,9 @@ def wheels(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / f"{name}-py3-none-any.whl").touch()
     return folder
+
+
+def test_every_recipe_warms_its_optimiser_up():
+    for name in RECIPE.values():
+        flags = (Path(__file__).parents[1] / name).read_text("utf-8").splitlines()
+        assert [int(flag.partition("=")[2]) > 0 for flag in flags if flag.startswith("--warmup_steps=")] == [True]

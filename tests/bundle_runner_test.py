@@ -18,7 +18,6 @@ Run = Callable[..., int]
 
 
 def is_look(line: list[str]) -> bool:
-    """Whether a command is the look at what is there."""
     return line[:2] == ["-m", "btbnet_jax.bundle.look"]
 
 
@@ -172,7 +171,6 @@ def test_what_is_there_is_looked_at_before_anything_takes_its_minutes(
     run()
     assert is_look(processes.lines[0])
     assert processes.environments[0]["JAX_PLATFORMS"] == "cuda,cpu"
-    # The last of them counts, which is the user's.
     assert processes.environments[0]["XLA_FLAGS"].split() == [
         f"--xla_gpu_exclude_nondeterministic_ops={value}" for value in ("true", "false")
     ]
@@ -320,9 +318,3 @@ def test_a_bundle_that_is_damaged_is_named_in_a_line(
         signal.signal(kind, handler)
     assert status == 1
     assert capsys.readouterr().err == "bundle: File is not a zip file\n"
-
-
-def test_every_recipe_warms_its_optimiser_up():
-    for name in RECIPE.values():
-        flags = (Path(__file__).parents[1] / name).read_text("utf-8").splitlines()
-        assert [int(flag.partition("=")[2]) > 0 for flag in flags if flag.startswith("--warmup_steps=")] == [True]
