@@ -4,14 +4,16 @@
     python benchmarks/layers.py --side 320 --channels 3:8,16:8,8:1       # narrow ones, from so many channels to so many
     python benchmarks/layers.py --side 64 --channels 128      # as small as it is taken for in training
     python benchmarks/layers.py --channels 64,256 --eight-bits
+    python benchmarks/layers.py --side 320 --batch 4 --channels 3:64,64,64:1 --dtype bfloat16 --gradients   # on a GPU
 
-A layer is 3 x 3, with bias and ReLU.  The network's own ways are Winograd's, several columns at a time where channels
-are few, and oneDNN's where XLA has it.  All take turns in one process.  Rates count the operations of direct sums for
-every way, so that they can be compared; the last row is the machine's best, a matrix product of 2048 x 2048 (8192 on a
-GPU).  What it would save at most to fuse a layer with the next, so that features stay in the cache between them, is the
-time in which they are written and read.
+A layer is 3 x 3, with bias and ReLU. The network's own ways are Winograd's, several columns at a time where channels
+are few, and oneDNN's where XLA has it; with gradients, which way is taken depends on the layer.  All take turns in one
+process.  Rates count the operations of direct sums for every way, so that they can be compared; the last row is the
+machine's best, a matrix product of 2048 x 2048 (8192 on a GPU). What it would save at most to fuse a layer with the
+next, so that features stay in the cache between them, is the time in which they are written and read.
 """
 
+import argparse
 import importlib
 import sys
 import time
@@ -44,16 +46,18 @@ def main() -> None:
         "--channels", default="32,64,128,256,512", help="of the layers, IN:OUT or both (32,64,128,256,512)"
     )
     parser.add_argument("--turns", type=int, default=5, help="of each, after the first (5)")
+    parser.add_argument("--batch", type=int, default=1, help="images at a time (1)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--gradients", action="store_true", help="by features and parameters, with what they need")
     parser.add_argument("--eight-bits", action="store_true", help="numbers of 8 bits too, summed up in 32")
     arguments = parser.parse_args()
     rows: list[dict[str, str | float]] = []
     for channels in arguments.channels.split(","):
         inputs, outputs = (int(number) for number in (channels.split(":") * 2)[:2])
-        flop = 2 * 9 * inputs * outputs * arguments.side**2
-        calls = _layers(inputs, outputs, arguments.side, arguments.dtype)
+        flop = 2 * 9 * inputs * outputs * arguments.batch * arguments.side**2 * (3 if arguments.gradients else 1)
+        calls = _layers(inputs, outputs, arguments)
         calls |= _in_eight_bits(inputs, outputs, arguments.side) if arguments.eight_bits else {}
-        medians = timed(calls, arguments.turns)
+        medians = {way: seconds / in_a_row() for way, seconds in timed(calls, arguments.turns).items()}
         copied, layer = medians.pop(COPIED), f"{channels}, {arguments.side} × {arguments.side}"
         rows += [
             {
@@ -72,6 +76,11 @@ def main() -> None:
     show(rows, list(rows[0]), arguments.save)
 
 
+def in_a_row() -> int:
+    """Returns how many calls are made before one is waited for: a GPU is far ahead of the program that starts it."""
+    return 1 if jax.default_backend() == "cpu" else 30
+
+
 def timed(calls: Calls, turns: int) -> dict[str, float]:
     """Returns the median of some turns, in seconds, after one that compiles."""
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -86,11 +95,10 @@ def timed(calls: Calls, turns: int) -> dict[str, float]:
 def matrix_product(dtype: str, turns: int) -> tuple[int, float]:
     """Returns the side of two large square matrices, and the median of the seconds that their product takes.
 
-    On a GPU, which reaches its rate after a while of work and is far ahead of the program that starts it, these are the
-    seconds of one of thirty products in a row, each of the one before.
+    On a GPU, which reaches its rate after a while of work, these are the seconds of one of thirty products in a row,
+    each of the one before.
     """
-    on_cpu = jax.default_backend() == "cpu"
-    side, chain = (2048, 1) if on_cpu else (8192, 30)
+    side, chain = 2048 if jax.default_backend() == "cpu" else 8192, in_a_row()
     # Ones would heat a GPU less; scaled, a product is no larger than the matrix.
     matrix = jnp.asarray(np.random.default_rng(0).normal(size=(side, side), scale=side**-0.5), dtype)
     product = jax.jit(jnp.matmul)
@@ -104,42 +112,56 @@ def matrix_product(dtype: str, turns: int) -> tuple[int, float]:
     return side, timed({"product": products}, turns)["product"] / chain
 
 
-def _layers(num_inputs: int, num_outputs: int, side: int, dtype: str) -> Calls:
-    rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(1, side, side, num_inputs)).astype(np.float32)
+def _layers(num_inputs: int, num_outputs: int, options: argparse.Namespace) -> Calls:
+    rng, dtype, backward = np.random.default_rng(0), options.dtype, options.gradients
+    inputs = rng.normal(size=(options.batch, options.side, options.side, num_inputs)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, num_inputs, num_outputs)).astype(np.float32) / (3 * num_inputs**0.5)
     params: dict[str, Any] = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(num_outputs)}
-    calls: Calls = {"direct": _ours(Convolution, params, inputs, dtype)}
+    calls: Calls = {"direct": _ours(Convolution, params, inputs, options)}
     if jax.default_backend() == "cpu":
-        calls["direct, by YNNPACK"] = _ours(Convolution, params, inputs, dtype, told=False)
-    if dtype == "float32" and columns_at_a_time(num_inputs, num_outputs) > 1:
-        calls["several columns"] = _ours(QuickConvolution, params, inputs, dtype)
-    elif dtype == "float32":
-        transformed = params | {"kernel": transform_kernel(params["kernel"])}
-        calls["Winograd"] = _ours(QuickConvolution, transformed, inputs, dtype)
+        calls["direct, by YNNPACK"] = _ours(Convolution, params, inputs, options, told=False)
+    if jax.default_backend() == "cpu" and dtype == "float32":
+        if columns_at_a_time(num_inputs, num_outputs) > 1:
+            calls["several columns"] = _ours(QuickConvolution, params, inputs, options)
+        else:
+            transformed = params if backward else params | {"kernel": transform_kernel(params["kernel"])}
+            calls["quick" if backward else "Winograd"] = _ours(QuickConvolution, transformed, inputs, options)
     if has_onednn():
-        calls["oneDNN"] = _ours(OneDnnConvolution, params, inputs, dtype)
+        calls["oneDNN"] = _ours(OneDnnConvolution, params, inputs, options)
     copied, double = jax.device_put(jnp.asarray(inputs, dtype)), jax.jit(lambda x: x + x)
-    calls[COPIED] = lambda: double(copied).block_until_ready()
+    calls[COPIED] = _repeated(lambda: double(copied), jax.block_until_ready)
     try:
         torch = importlib.import_module("torch")
     except ImportError:
         return calls
-    return calls | _theirs(torch, kernel, inputs, dtype)
+    return calls | _theirs(torch, kernel, inputs, options)
+
+
+def _repeated(call: Callable[[], Any], wait: Callable[[Any], Any]) -> Callable[[], Any]:
+    def calls() -> None:
+        for _ in range(in_a_row() - 1):
+            call()
+        wait(call())
+
+    return calls
 
 
 def _ours(
-    kind: type[Convolution], params: Any, inputs: np.ndarray, dtype: str, *, told: bool = True
+    kind: type[Convolution], params: Any, inputs: np.ndarray, options: argparse.Namespace, *, told: bool = True
 ) -> Callable[[], Any]:
     """A layer, with what this project tells XLA, or as XLA computes it untold."""
-    layer: Any = kind(features=len(params["bias"]), dtype=jnp.dtype(dtype))
+    layer: Any = kind(features=len(params["bias"]), dtype=jnp.dtype(options.dtype))
 
     def convolved(params: Any, x: Any) -> Any:
         return layer.apply({"params": params}, x)
 
-    apply = compiled(convolved, onednn=kind.by_onednn) if told else jax.jit(convolved)
-    arguments = jax.device_put((params, jnp.asarray(inputs, dtype)))
-    return lambda: jax.block_until_ready(apply(*arguments))
+    def gradients(params: Any, x: Any) -> Any:
+        return jax.grad(lambda *given: convolved(*given).astype(jnp.float32).sum(), argnums=(0, 1))(params, x)
+
+    function = gradients if options.gradients else convolved
+    apply = compiled(function, onednn=kind.by_onednn) if told else jax.jit(function)
+    arguments = jax.device_put((params, jnp.asarray(inputs, options.dtype)))
+    return _repeated(lambda: apply(*arguments), jax.block_until_ready)
 
 
 def _in_eight_bits(num_inputs: int, num_outputs: int, side: int) -> Calls:
@@ -159,22 +181,23 @@ def _in_eight_bits(num_inputs: int, num_outputs: int, side: int) -> Calls:
     return {"8 bits": lambda: convolve(inputs, kernel).block_until_ready()}
 
 
-def _theirs(torch: Any, kernel: np.ndarray, inputs: np.ndarray, dtype: str) -> Calls:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    weight = torch.tensor(kernel.transpose(3, 2, 0, 1).copy()).to(device, getattr(torch, dtype))
-    images = torch.tensor(inputs.transpose(0, 3, 1, 2).copy()).to(device, getattr(torch, dtype))
-    bias = torch.zeros(len(weight), device=device, dtype=weight.dtype)
+def _theirs(torch: Any, kernel: np.ndarray, inputs: np.ndarray, options: argparse.Namespace) -> Calls:
+    device, dtype = "cuda" if torch.cuda.is_available() else "cpu", getattr(torch, options.dtype)
+    torch.backends.cudnn.benchmark = True
+    weight = torch.tensor(kernel.transpose(3, 2, 0, 1).copy()).to(device, dtype)
+    images = torch.tensor(inputs.transpose(0, 3, 1, 2).copy()).to(device, dtype)
+    bias = torch.zeros(len(weight), device=device, dtype=dtype, requires_grad=options.gradients)
 
     def call(layout: Any) -> Callable[[], Any]:
-        own, own_images = weight.to(memory_format=layout), images.to(memory_format=layout)
+        given = [array.to(memory_format=layout).requires_grad_(options.gradients) for array in (images, weight)]
 
         def compute() -> None:
-            with torch.no_grad():
-                torch.relu_(torch.nn.functional.conv2d(own_images, own, bias, padding=1))
-            if device == "cuda":
-                torch.cuda.synchronize()
+            with torch.set_grad_enabled(options.gradients):
+                y = torch.relu_(torch.nn.functional.conv2d(*given, bias, padding=1))
+            if options.gradients:
+                torch.autograd.grad(y.sum(dtype=torch.float32), [*given, bias])
 
-        return compute
+        return _repeated(compute, lambda _: torch.cuda.synchronize() if device == "cuda" else None)
 
     layouts: Sequence[tuple[str, Any]] = (
         ("PyTorch", torch.contiguous_format),
