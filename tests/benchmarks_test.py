@@ -47,6 +47,7 @@ def saved_table(script: str, *arguments: str, folder: Path) -> str:
         ),
         ("tiles", "--sizes 40x90,16x16 --tiles 64", ["40 × 90", "16 × 16"]),
         ("layers", "--side 24 --channels 4:8,64 --turns 1", ["4:8, 24 × 24", "64, 24 × 24", "2048 × 2048"]),
+        ("layers", "--side 24 --channels 8 --turns 1 --batch 2 --gradients", ["8, 24 × 24", "2048 × 2048"]),
         ("remat", "--size 16 --width 0.03125", ["without", "with remat of half", "with remat"]),
         (
             "scoring",
