@@ -304,12 +304,13 @@ def test_a_folder_without_photographs_says_what_it_holds(tmp_path: Path):
         build(SimulatedBuilder(data_dir=tmp_path / "data", config="photographs"), manual_dir=tmp_path / "raw")
 
 
-def test_a_refused_build_leaves_nothing_behind(tmp_path: Path):
+def test_a_refused_build_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     config = PairsConfig(name="mine", images=tmp_path / "empty", masks=tmp_path / "absent")
     with pytest.raises(SourceError):
         build(PairsBuilder(data_dir=tmp_path / "data", config=config))
-    assert not (tmp_path / "data").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path):

@@ -37,6 +37,13 @@ class Recipe(NamedTuple):
     items_per_file: int
 
 
+class Info(tfds.core.DatasetInfo):
+    """What TFDS knows about a set."""
+
+    def initialize_from_bucket(self) -> None:
+        """Keeps TFDS from looking for a new set at Google, which leaves an empty folder among temporary files."""
+
+
 class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """A set of images, with masks or without.
 
@@ -77,7 +84,7 @@ class SourceBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         features: dict[str, Any] = {"image": tfds.features.Image(shape=(None, None, 3)), "name": tfds.features.Text()}
         if self.has_masks():
             features["mask"] = tfds.features.Image(shape=(None, None, 1))
-        return tfds.core.DatasetInfo(
+        return Info(
             builder=self,
             description=self.DESCRIPTION,
             features=tfds.features.FeaturesDict(features),
