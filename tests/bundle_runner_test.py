@@ -168,13 +168,13 @@ def test_what_is_there_is_looked_at_before_anything_takes_its_minutes(
 ):
     monkeypatch.setenv("JAX_PLATFORMS", "")
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_exclude_nondeterministic_ops=false")
-    run()
-    assert is_look(processes.lines[0])
+    run("--both=--accumulate=4 --dtype=float32")
+    assert processes.lines[0] == ["-m", "btbnet_jax.bundle.look", "--dtype=float32"]
     assert processes.environments[0]["JAX_PLATFORMS"] == "cuda,cpu"
     assert processes.environments[0]["XLA_FLAGS"].split() == [
         f"--xla_gpu_exclude_nondeterministic_ops={value}" for value in ("true", "false")
     ]
-    run()  # what trained once will train again
+    run("--both=--dtype=float32")  # what trained once will train again
     assert [is_look(line) for line in processes.lines].count(True) == 1
 
 

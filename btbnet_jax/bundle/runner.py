@@ -138,7 +138,8 @@ class Runner:
     def _look(self) -> None:
         """Fails, before anything takes its minutes, where packages are missing or there is nothing to train on."""
         if not (self._work / "runs").exists():
-            self._succeed("-m", "btbnet_jax.bundle.look", platforms=_platforms())
+            given = [flag for flag in shlex.split(self._options.both) if flag.startswith("--dtype=")]
+            self._succeed("-m", "btbnet_jax.bundle.look", *given, platforms=_platforms())
 
     def _build(self, stages: Collection[str]) -> None:
         """Builds the data sets as anybody does, from the photographs of the bundle."""
