@@ -15,20 +15,24 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.sides import SIDES
+
 SMALL = ("--width=0.125", "--scales=3/4,3/8,3/16")
-FLOAT32 = ("JAX, quick", "JAX, direct", "PyTorch, eager", "PyTorch, channels last", "PyTorch, compiled")
-BFLOAT16 = ("JAX, bfloat16", "PyTorch, bfloat16 eager", "PyTorch, bfloat16 channels last", "PyTorch, bfloat16 compiled")
-WITHOUT_DIRECT = tuple(side for side in FLOAT32 + BFLOAT16 if side != "JAX, direct")
+ALL = tuple(SIDES)
+FLOAT32 = tuple(side for side in SIDES if "bfloat16" not in side)
+WITHOUT_DIRECT = tuple(side for side in SIDES if side != "JAX, direct")
 LARGE = ("--height=1224", "--breadth=817")
 HUGE = ("--height=4243", "--breadth=2828")
 CROPS = ("--task=train", "--height=160", "--breadth=160", "--batch=4")
 
 ON_A_CPU = {
-    "btbnet-small, 320 × 320": (*SMALL, "--repeat=15", FLOAT32 + BFLOAT16),
+    "btbnet-small, 320 × 320": (*SMALL, "--repeat=15", ALL),
     "btbnet-small, 1224 × 817": (*SMALL, *LARGE, "--repeat=5", WITHOUT_DIRECT),
     "A training step of btbnet-small, four crops of 160 × 160": (*SMALL, *CROPS, "--repeat=9", WITHOUT_DIRECT),
     "btbnet-small, 12 megapixels in one piece": (*SMALL, *HUGE, "--repeat=1", "--in-a-row", WITHOUT_DIRECT),
-    "The paper's network, 320 × 320": ("--repeat=3", FLOAT32 + BFLOAT16),
+    "The paper's network, 320 × 320": ("--repeat=3", ALL),
     "One stream of the paper's network (1S), 320 × 320": ("--scales=1", "--repeat=3", FLOAT32),
     "A training step of the paper's network, 320 × 320": ("--task=train", "--repeat=1", "--in-a-row", WITHOUT_DIRECT),
     "The paper's network, 1224 × 817": (*LARGE, "--repeat=1", ("JAX, quick", "PyTorch, compiled")),
