@@ -48,10 +48,14 @@ class Direct:
         self, x: Features, kernel: Kernel, bias: Bias | None = None, valid: Valid | None = None, *, relu: bool = False
     ) -> Features:
         """Returns the convolution with its bias, ReLU and zeros outside `valid`, where they are asked for."""
+        num_outputs = kernel.shape[3]
+        kernel, bias = in_blocks(kernel, axes=2), None if bias is None else in_blocks(bias, axes=1)
 
         def finished(y: Features, valid: Valid | None) -> Features:
             y = y if bias is None else y + bias.reshape(1, 1, 1, -1)
-            return zero_outside(nn.relu(y) if relu else y, valid)
+            y = nn.relu(y) if relu else y
+            # Channels that only fill a block are left out last, so that a library can add bias and ReLU by itself.
+            return zero_outside(y if y.shape[3] == num_outputs else y[..., :num_outputs], valid)
 
         if (rows := self.rows_of_strip(x)) is None:
             return finished(self.sums(x, kernel), valid)
