@@ -30,6 +30,15 @@ def test_the_gradient_is_that_of_float64(way, shape: tuple[int, int]):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.sqrt(2 * shape[0] * shape[1]))
 
 
+def test_the_products_of_bfloat16_are_off_by_no_more_than_their_rounding():
+    x, gradient = (jnp.asarray(array, jnp.bfloat16) for array in arrays((2, 53, 260, 5), (2, 53, 260, 3)))
+    found = kernel_gradient.by_products(x, gradient)
+    assert found.dtype == jnp.float32
+    expected = in_float64(np.asarray(x, np.float32), np.asarray(gradient, np.float32))
+    off = np.sqrt(np.mean((np.asarray(found) - expected) ** 2))
+    assert off < 2**-8 * np.sqrt(2 * 53 * 260)  # products have a deviation of one, each rounded to 8 bits
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_gradient_by_the_bias_is_that_of_float64(dtype: str):
     gradient = jnp.asarray(arrays((2, 53, 260, 3))[0], dtype)

@@ -39,7 +39,7 @@ Products = list[Float[Array, "b _ _"]]
 
 @jax.jit
 def by_products(x: Features, gradient: Features) -> Kernel:
-    """Returns the gradient by the kernel of a convolution with zero padding, by a product of what is shifted.
+    """Returns the gradient by the kernel of a convolution with zero padding, by a product of what is shifted; float32.
 
     Args:
       x: the inputs.
@@ -109,8 +109,12 @@ def _sum_of_strips(strip: Callable[[Array], Products], strips: int, rows: int) -
 
 
 def _product(one: Features, other: Features) -> Float[Array, "b c d"]:
-    """The products of all channels, summed over the pixels of each image."""
-    return jnp.einsum("bhwc,bhwd->bcd", one, other)
+    """The products of all channels, summed over the pixels of each image, in float32.
+
+    In bfloat16 oneDNN sums in float32 and rounds the result, in half the time that a result in float32 would take;
+    strips are summed in float32.  That is off by as much as the inputs were by their own rounding.
+    """
+    return jnp.einsum("bhwc,bhwd->bcd", one, other).astype(jnp.float32)
 
 
 def _outputs_of_tiles(x: Features, *, axis: int) -> list[Float[Array, "b _ _ c"]]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from btbnet_jax.compiler import has_onednn
@@ -81,9 +80,9 @@ class OneDnn(_OnCpu):
 
     def by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
         """Returns what `Direct` does, but for rounding."""
-        if x.shape[-1] < LEAST_INPUTS or x.dtype != jnp.float32:
+        if x.shape[-1] < LEAST_INPUTS:
             return super().by_kernel(x, kernel, gradient)
-        return kernel_gradient.by_products(x, gradient)
+        return kernel_gradient.by_products(x, gradient).astype(gradient.dtype)
 
 
 class QuickConvolution(Convolution):
