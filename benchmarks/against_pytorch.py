@@ -11,22 +11,24 @@
 
 Each side is a process of its own, so that its threads and its peak memory are its own, and computes alone: the sides
 take turns.  With `--in-a-row` one ends before the next begins, for what does not fit into a GPU's memory side by side.
-"Quick" is what the program takes by itself on a CPU, see `btbnet_jax/network/quick.py`, "direct" what XLA would.  A
-side that fails is left out of the table, and what it said stands above.  On a GPU those of bfloat16 take part instead
-of the quick one, and memory is that of the GPU.
+"Quick" is what the program takes by itself on a CPU, see `btbnet_jax/network/quick.py`, "direct" what XLA would.  Of a
+side that fails, or is stopped after so many seconds, the table says so; what it said stands above.  On a GPU those of
+bfloat16 take part instead of the quick one, and memory is that of the GPU.  All sides have to be on the same device.
 
 "Times the fastest PyTorch of its type" compares those of float32 with each other, and those of bfloat16.  Rates count
 the operations of direct convolutions for every side, three times in a training step; "of the peak" is the share of the
 rate of a large matrix product in the same type, measured first on the same device.  The last column is the largest
 difference of a side's map from that of direct float32 convolutions here, or of the first side where they take no part;
-with `--task train`, that of the loss after the same number of steps.  On a GPU float32 is computed in products of TF32
-on both sides, and the peak of memory has in it what the libraries tried when they chose their ways.
+with `--task train`, that of the loss after the same number of steps.  The first call has in it all that a side does
+before: its imports, its weights, and to compile its program or try which ways are fastest.  On a GPU float32 is
+computed in products of TF32 on both sides, and the peak of memory has in it what the libraries tried then.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,7 +49,15 @@ COLUMNS = (
     *("TFLOP/s", "of the peak", "peak memory, GiB", "differs"),
 )
 REFERENCE = "JAX, direct"
-_ENVIRONMENT = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # the sides share a GPU
+FAILED = "failed"
+"""In the place of a figure that a side did not come to."""
+
+
+def _environment() -> dict[str, str]:
+    """That of the sides: they share a GPU, and JAX's CPU is there beside it, to count operations by."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    both = {"JAX_PLATFORMS": f"{platforms},cpu"} if platforms and "cpu" not in platforms else {}
+    return os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | both
 
 
 def main() -> None:
@@ -59,9 +69,13 @@ def main() -> None:
         "--repeat", type=int, default=3, help="turns of each side after the first; 0 takes that one, which compiles (3)"
     )
     arguments.add_argument("--limit", type=float, help="seconds that a side may take for a call; none by default")
+    arguments.add_argument("--first-limit", type=float, help="and for the first, which compiles; none by default")
+    arguments.add_argument("--gpu", action="store_true", help="refuse to compute on anything but a GPU")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         facts = _prepared(options, Path(folder))
+        if options.gpu and not facts["gpu"]:
+            raise SystemExit("JAX finds no GPU: install it for one (pip install 'jax[cuda13]'), or leave out --gpu")
         left_out = ["quick"] * facts["gpu"] + ["bfloat16"] * (not facts["gpu"])
         chosen = options.side or [side for side in SIDES if not any(word in side for word in left_out)]
         rows = _measured(options, chosen, Path(folder), facts)
@@ -74,7 +88,7 @@ def _prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     All of it in a process of its own, as this one has to leave the memory to the sides.
     """
     command = [sys.executable, str(Path(__file__).with_name("sides.py")), *_common(options), "--prepare", str(folder)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT).stdout)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_environment()).stdout)
 
 
 def _common(options: argparse.Namespace) -> list[str]:
@@ -93,9 +107,12 @@ class _Side:
         script = str(Path(__file__).with_name("sides.py"))
         command = [sys.executable, script, *_common(options), f"--side={name}", str(folder)]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=_ENVIRONMENT)
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=_environment(), start_new_session=True
+        )
         self.name, self.times, self._limit = name, [], options.limit
-        self.first = self._read("first")
+        ready = self._read(options.first_limit)
+        self.first, self.device = ready["first"], ready["device"]
         print(f"{name}: {self.first:.3f} s for the first call", file=sys.stderr)
 
     def turn(self) -> "_Side":
@@ -103,28 +120,33 @@ class _Side:
         with contextlib.suppress(BrokenPipeError):  # reading says then that it has ended
             self._process.stdin.write("go\n")
             self._process.stdin.flush()
-        self.times.append(self._read("seconds"))
+        self.times.append(self._read(self._limit)["seconds"])
         return self
 
     def end(self) -> "_Side":
         """Waits until it has left its memory, whose peak in GiB it says before."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self.peak = self._read("peak")
+        self.peak = self._read(self._limit)["peak"]
         self._process.wait()
         return self
 
-    def _read(self, what: str) -> float:
+    def _read(self, limit: float | None) -> dict[str, Any]:
         assert self._process.stdout is not None
-        watch = threading.Timer(self._limit or threading.TIMEOUT_MAX, self._process.kill)
+        watch = threading.Timer(limit or threading.TIMEOUT_MAX, self._kill)
         watch.start()
         try:
             for line in self._process.stdout:
                 if line.startswith("{"):
-                    return json.loads(line)[what]
+                    return json.loads(line)
         finally:
             watch.cancel()
         raise _EndedError(f"{self.name} ended without an answer; see above")
+
+    def _kill(self) -> None:
+        """With all that it has started, as PyTorch has its compilers."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _measured(
@@ -138,6 +160,9 @@ def _measured(
         sides += _those_left(running, _Side.end)
     if not sides:
         raise SystemExit("no side came to its end; see above")
+    devices = {side.name: side.device for side in sides}
+    if len(set(devices.values())) > 1:
+        raise SystemExit(f"sides computed on different devices, which says nothing: {devices}; install both for one")
     results = {side.name: np.load(folder / f"{side.name}.npy") for side in sides}
     times = {side.name: side.times or [side.first] for side in sides}
     medians = {name: float(np.median(found)) for name, found in times.items()}
@@ -152,6 +177,7 @@ def _measured(
         values = (side.name, side.first, medians[side.name], min(times[side.name]), ratio, rate, f"{share:.0%}")
         values += (side.peak, _difference(results, side.name))
         rows.append(dict(zip(COLUMNS, values, strict=True)))
+    rows += [{"side": name, COLUMNS[1]: FAILED} for name in chosen if name not in results]
     rows += [
         {"side": f"a matrix product, {dtype}", "TFLOP/s": facts[dtype], "of the peak": "100%"}
         for dtype in ("float32", "bfloat16")

@@ -1,15 +1,15 @@
-"""Runs every comparison of `against_pytorch.md`, one after the other, into one page: an hour on two fast cores.
+"""Runs every comparison with PyTorch, one after the other, into one page: an hour and a half on two fast cores.
 
     pip install -e '.[benchmarks]'
     python benchmarks/comparisons.py --page benchmarks/against_pytorch.md
-    python benchmarks/comparisons.py --page results/gpu.md --gpu         # in bfloat16
+    python benchmarks/comparisons.py --page results/gpu.md --gpu         # and what the programs are made of, there
 
-What stands in the page already is not run again, so an interrupted command can be given again; take another page, or
-remove what is to be measured anew.  A comparison that fails is left out, and what it said stands above.
+What stands in the page already is not run again, but for sections in which a side failed: so an interrupted command can
+be given again.  Take another page, or remove what is to be measured anew.  A section that fails is left out, and what
+it said stands above.
 """
 
 import argparse
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,60 +17,94 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.against_pytorch import FAILED
 from benchmarks.sides import SIDES
 
+Sections = dict[str, tuple[str, ...]]
+"""A script of this folder and its options, by the title of what they measure."""
+
 SMALL = ("--width=0.125", "--scales=3/4,3/8,3/16")
-ALL = tuple(SIDES)
-FLOAT32 = tuple(side for side in SIDES if "bfloat16" not in side)
-WITHOUT_DIRECT = tuple(side for side in SIDES if side != "JAX, direct")
 LARGE = ("--height=1224", "--breadth=817")
 HUGE = ("--height=4243", "--breadth=2828")
 CROPS = ("--task=train", "--height=160", "--breadth=160", "--batch=4")
+LAYERS = ("--side=320", "--batch=4", "--channels=3:64,64,512,64:1")
 
-ON_A_CPU = {
-    "btbnet-small, 320 × 320": (*SMALL, "--repeat=15", ALL),
-    "btbnet-small, 1224 × 817": (*SMALL, *LARGE, "--repeat=5", WITHOUT_DIRECT),
-    "A training step of btbnet-small, four crops of 160 × 160": (*SMALL, *CROPS, "--repeat=9", WITHOUT_DIRECT),
-    "btbnet-small, 12 megapixels in one piece": (*SMALL, *HUGE, "--repeat=1", "--in-a-row", WITHOUT_DIRECT),
-    "The paper's network, 320 × 320": ("--repeat=3", ALL),
-    "One stream of the paper's network (1S), 320 × 320": ("--scales=1", "--repeat=3", FLOAT32),
-    "A training step of the paper's network, 320 × 320": ("--task=train", "--repeat=1", "--in-a-row", WITHOUT_DIRECT),
-    "The paper's network, 1224 × 817": (*LARGE, "--repeat=1", ("JAX, quick", "PyTorch, compiled")),
+
+def _sides(*names: str) -> list[str]:
+    return [f"--side={name}" for name in names]
+
+
+def _compared(*options: str) -> tuple[str, ...]:
+    return "against_pytorch", *options
+
+
+ALL = _sides(*SIDES)
+FLOAT32 = _sides(*(side for side in SIDES if "bfloat16" not in side))
+WITHOUT_DIRECT = _sides(*(side for side in SIDES if side != "JAX, direct"))
+ONE_TURN = ("--repeat=1", "--in-a-row", *WITHOUT_DIRECT)
+
+ON_A_CPU: Sections = {
+    "btbnet-small, 320 × 320": _compared(*SMALL, "--repeat=15", *ALL),
+    "btbnet-small, 1224 × 817": _compared(*SMALL, *LARGE, "--repeat=5", *WITHOUT_DIRECT),
+    "A training step of btbnet-small, four crops of 160 × 160": _compared(
+        *SMALL, *CROPS, "--repeat=9", *WITHOUT_DIRECT
+    ),
+    "btbnet-small, 12 megapixels in one piece": _compared(*SMALL, *HUGE, *ONE_TURN),
+    "The paper's network, 320 × 320": _compared("--repeat=3", *ALL),
+    "One stream of the paper's network (1S), 320 × 320": _compared("--scales=1", "--repeat=3", *FLOAT32),
+    "A training step of the paper's network, 320 × 320": _compared("--task=train", *ONE_TURN),
+    "The paper's network, 1224 × 817": _compared(*LARGE, "--repeat=1", *_sides("JAX, quick", "PyTorch, compiled")),
 }
-QUICK = ("--in-a-row", "--limit=90", ("JAX, bfloat16", "PyTorch, bfloat16 channels last", "PyTorch, bfloat16 compiled"))
-ON_A_GPU = {
-    "A training step of the paper's network, 4 of 320 × 320": ("--task=train", "--batch=4", "--repeat=10", *QUICK),
-    "The paper's network, 8 of 320 × 320": ("--batch=8", "--repeat=20", *QUICK),
-    "The paper's network, 1224 × 817": (*LARGE, "--repeat=5", *QUICK),
-    "btbnet-small, 8 of 320 × 320": (*SMALL, "--batch=8", "--repeat=50", *QUICK),
-    "btbnet-small, 12 megapixels in one piece": (*SMALL, *HUGE, "--repeat=5", *QUICK),
-    "A training step of btbnet-small, four crops of 160 × 160": (*SMALL, *CROPS, "--repeat=50", *QUICK),
+
+LIMITED = ("--gpu", "--in-a-row", "--first-limit=240", "--limit=30")
+HALF = (
+    *LIMITED,
+    "--repeat=10",
+    *_sides("JAX, bfloat16", "PyTorch, bfloat16 channels last", "PyTorch, bfloat16 compiled"),
+)
+FULL = (*LIMITED, *_sides("JAX, direct", "PyTorch, channels last", "PyTorch, compiled"))
+ON_A_GPU: Sections = {
+    "A training step of the paper's network, 4 of 320 × 320": _compared("--task=train", "--batch=4", *HALF),
+    "The paper's network, 8 of 320 × 320": _compared("--batch=8", *HALF),
+    "What these programs are made of": ("operations", "--batch=8", "--dtype=bfloat16"),
+    "Single layers": ("layers", *LAYERS, "--dtype=bfloat16"),
+    "Gradients of single layers": ("layers", *LAYERS, "--dtype=bfloat16", "--gradients"),
+    "Memory of a training step": ("full_network", "--only=train", "--dtype=bfloat16"),
+    "The same, half of it computed again": ("full_network", "--only=train", "--dtype=bfloat16", "--remat=half"),
+    "The paper's network, 1224 × 817": _compared(*LARGE, *HALF),
+    "btbnet-small, 8 of 320 × 320": _compared(*SMALL, "--batch=8", *HALF, "--repeat=50"),
+    "btbnet-small, 12 megapixels in one piece": _compared(*SMALL, *HUGE, *HALF),
+    "A training step of btbnet-small, four crops of 160 × 160": _compared(*SMALL, *CROPS, *HALF, "--repeat=50"),
+    "One stream of the paper's network (1S), 8 of 320 × 320": _compared("--scales=1", "--batch=8", *HALF),
+    "The paper's network, 8 of 320 × 320, in float32": _compared("--batch=8", *FULL),
+    "Numbers of 8 bits": ("layers", "--side=320", "--batch=4", "--channels=64,512", "--eight-bits"),
 }
 
 
 def main() -> None:
-    """Writes the page, a section after each comparison."""
+    """Writes the page, anew after each section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, required=True, help="file for the sections, .md")
-    parser.add_argument("--gpu", action="store_true", help="the comparisons for a GPU")
+    parser.add_argument("--gpu", action="store_true", help="the sections for a GPU")
     arguments = parser.parse_args()
     page: Path = arguments.page
-    for title, (*options, sides) in (ON_A_GPU if arguments.gpu else ON_A_CPU).items():
-        text = page.read_text("utf-8") if page.exists() else "# Beside PyTorch\n"
-        if f"\n## {title}\n" not in text:
-            section = _section([*options, *(f"--side={side}" for side in sides)])
-            page.write_text(f"{text}\n## {title}\n\n{section}" if section else text, "utf-8")
+    head, *old = (page.read_text("utf-8") if page.exists() else "# Beside PyTorch\n").split("\n## ")
+    texts = {title: text for title, _, text in (section.partition("\n") for section in old)}
+    for title, section in (ON_A_GPU if arguments.gpu else ON_A_CPU).items():
+        if title in texts and f"| {FAILED} |" not in texts[title]:
+            continue
+        if table := _table(*section):
+            texts[title] = f"\n{table}"
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text("\n## ".join([head, *(f"{title}\n{text}" for title, text in texts.items())]), "utf-8")
 
 
-def _section(options: list[str]) -> str:
-    """The command of a comparison and its table; nothing where it fails."""
+def _table(script: str, *options: str) -> str:
+    """What a benchmark saves; nothing where it fails."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "table.md")
-        script = Path(__file__).with_name("against_pytorch.py")
-        if subprocess.run([sys.executable, str(script), *options, f"--save={table}"], check=False).returncode:
-            return ""
-        command = shlex.join(["python", "benchmarks/against_pytorch.py", *options])
-        return f"```sh\n{command}\n```\n\n{table.read_text('utf-8')}"
+        command = [sys.executable, str(Path(__file__).with_name(f"{script}.py")), *options, f"--save={table}"]
+        return "" if subprocess.run(command, check=False).returncode else table.read_text("utf-8")
 
 
 if __name__ == "__main__":

@@ -51,12 +51,14 @@ def main() -> None:
     parser.add_argument("--gradients", action="store_true", help="by features and parameters, with what they need")
     parser.add_argument("--eight-bits", action="store_true", help="numbers of 8 bits too, summed up in 32")
     arguments = parser.parse_args()
+    if arguments.eight_bits and arguments.gradients:
+        parser.error("--eight-bits and --gradients exclude each other: sums of numbers of 8 bits have no gradient")
     rows: list[dict[str, str | float]] = []
     for channels in arguments.channels.split(","):
         inputs, outputs = (int(number) for number in (channels.split(":") * 2)[:2])
         flop = 2 * 9 * inputs * outputs * arguments.batch * arguments.side**2 * (3 if arguments.gradients else 1)
         calls = _layers(inputs, outputs, arguments)
-        calls |= _in_eight_bits(inputs, outputs, arguments.side) if arguments.eight_bits else {}
+        calls |= _in_eight_bits(inputs, outputs, arguments) if arguments.eight_bits else {}
         medians = {way: seconds / in_a_row() for way, seconds in timed(calls, arguments.turns).items()}
         copied, layer = medians.pop(COPIED), f"{channels}, {arguments.side} × {arguments.side}"
         rows += [
@@ -164,12 +166,12 @@ def _ours(
     return _repeated(lambda: apply(*arguments), jax.block_until_ready)
 
 
-def _in_eight_bits(num_inputs: int, num_outputs: int, side: int) -> Calls:
+def _in_eight_bits(num_inputs: int, num_outputs: int, options: argparse.Namespace) -> Calls:
     """The sums alone, without what would bring them back to 8 bits for the next layer."""
     rng = np.random.default_rng(0)
     inputs, kernel = (
         jax.device_put(rng.integers(-128, 128, shape, np.int8))
-        for shape in ((1, side, side, num_inputs), (3, 3, num_inputs, num_outputs))
+        for shape in ((options.batch, options.side, options.side, num_inputs), (3, 3, num_inputs, num_outputs))
     )
     layout = ("NHWC", "HWIO", "NHWC")
     convolve: Any = jax.jit(
@@ -178,7 +180,7 @@ def _in_eight_bits(num_inputs: int, num_outputs: int, side: int) -> Calls:
         ),
         compiler_options=compiler_options() or None,
     )
-    return {"8 bits": lambda: convolve(inputs, kernel).block_until_ready()}
+    return {"8 bits": _repeated(lambda: convolve(inputs, kernel), jax.block_until_ready)}
 
 
 def _theirs(torch: Any, kernel: np.ndarray, inputs: np.ndarray, options: argparse.Namespace) -> Calls:

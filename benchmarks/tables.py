@@ -1,4 +1,4 @@
-"""How benchmarks of time and memory end: with a table, and below it the machine and the versions that gave it."""
+"""How benchmarks of time and memory end: with a table, and below it the command, the machine and the versions."""
 
 import argparse
 import contextlib
@@ -6,6 +6,8 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,18 @@ def show(
       before: what was measured.
       after: what else was found.
     """
-    text = "\n\n".join(filter(None, (before, f"{markdown_table(rows, columns)}\n{after}".strip("\n"), machine())))
+    table = f"{markdown_table(rows, columns)}\n{after}".strip("\n")
+    text = "\n\n".join(filter(None, (before, table, f"`{command()}`", machine())))
     print(text)
     if save:
         save.write_text(f"{text}\n", "utf-8")
+
+
+def command() -> str:
+    """Returns the command of this benchmark, without what saves its table."""
+    words = iter(sys.argv[1:])
+    kept = [word for word in words if not (word.startswith("--save=") or (word == "--save" and next(words, None)))]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *kept])
 
 
 def machine() -> str:

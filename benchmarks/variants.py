@@ -5,7 +5,8 @@
 
 Every way is compared with direct float32 convolutions at the highest precision: under which protocol its score differs
 most, and by how much.  "Quick" is the way that the program takes by itself on a CPU, "Winograd" is Winograd's way in
-all layers, however narrow they are.
+all layers, however narrow they are.  It fails where a score in float32 is more than 5e-4 from the reference, or one in
+bfloat16 or of 8 bits more than 2e-3.
 """
 
 import dataclasses
@@ -30,6 +31,8 @@ from btbnet_jax.weights import find_weights, load_weights, save_weights
 
 COLUMNS = ("way", "MAE", "adaptive F", "largest difference of all protocols", "of")
 REFERENCE = "float32, highest precision"
+LIMITS = {"float32": 5e-4, "bfloat16": 2e-3, "kernels of 8 bits": 2e-3}
+"""How far the scores of a way may be from the reference's, by the beginning of its name."""
 
 
 class WinogradEverywhere(QuickConvolution):
@@ -67,13 +70,17 @@ def main() -> None:
     size = weights.training_size or 320
     counts = evaluation.count_levels(methods, examples, size=size, batch_size=arguments.batch)
     scores = {name: metrics.scores(one) for name, one in counts.items()}
-    rows = []
+    rows, too_far = [], []
     for name, figures in scores.items():
         apart = {protocol: abs(value - scores[REFERENCE][protocol]) for protocol, value in figures.items()}
         largest = max(apart, key=lambda protocol: apart[protocol])
         values = (name, *(f"{value:.5f}" for value in (figures["mae"], figures["adaptive"], apart[largest])), largest)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
+        limit = next(limit for kind, limit in LIMITS.items() if name.startswith(kind))
+        too_far += [f"{name}: {largest} by {apart[largest]:.5f}, allowed {limit}"] * (apart[largest] > limit)
     show(rows, COLUMNS, arguments.save, before=f"{len(examples)} validation images of Shi's set at {size} x {size}")
+    if too_far:
+        raise SystemExit("too far from the reference: " + "; ".join(too_far))
 
 
 def _method(config: NetworkConfig, convolution: type[Convolution], params: Any) -> evaluation.Method:

@@ -1,3 +1,5 @@
+import argparse
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -32,20 +34,59 @@ def test_both_ways_here_are_timed_and_compared(tmp_path: Path):
 def test_a_page_of_comparisons_gets_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     page = tmp_path / "page.md"
     sides = ("JAX, direct", "JAX, bfloat16")
-    monkeypatch.setattr(comparisons, "ON_A_CPU", {"A": (*SMALL, sides), "B": (*SMALL, "--task=train", sides)})
+    both = [f"--side={side}" for side in sides]
+    section = ("against_pytorch", *SMALL, *both)
+    layer = ("layers", "--side=8", "--channels=4", "--turns=1")
+    monkeypatch.setattr(comparisons, "ON_A_CPU", {"A": section, "B": (*section, "--task=train"), "C": layer})
     monkeypatch.setattr(sys, "argv", ["comparisons", f"--page={page}"])
-    page.write_text("# Measured\n\n## B\n\nearlier\n")
+    page.write_text("# Measured\n\n## B\n\nearlier\n\n## C\n\n| a side | failed | |\n")
     comparisons.main()
-    first, _, new = page.read_text().partition("\n## A\n")
-    assert first == "# Measured\n\n## B\n\nearlier\n"
-    assert "against_pytorch.py --height=12" in new
-    assert [f"\n| {side} |" in new for side in sides] == [True, True]
+    head, *texts = page.read_text().split("\n## ")
+    assert (head, texts[0]) == ("# Measured\n", "B\n\nearlier\n")
+    assert texts[1].startswith("C\n\n| layer | way |")
+    assert texts[2].startswith("A\n\nforward, 1 × 12 × 20")
+    assert "python benchmarks/against_pytorch.py --height=12 --breadth=20" in texts[2]
+    assert [f"\n| {side} |" in texts[2] for side in sides] == [True, True]
+
+
+@pytest.mark.parametrize("sections", [comparisons.ON_A_CPU, comparisons.ON_A_GPU])
+def test_every_section_has_options_that_its_script_takes(
+    sections: comparisons.Sections, monkeypatch: pytest.MonkeyPatch
+):
+    class TakenError(Exception):
+        pass
+
+    take = argparse.ArgumentParser.parse_args
+
+    def taken(parser: argparse.ArgumentParser) -> None:
+        take(parser)
+        raise TakenError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", taken)
+    for script, *options in sections.values():
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        with pytest.raises(TakenError):
+            importlib.import_module(f"benchmarks.{script}").main()
+
+
+def test_where_there_is_no_gpu_none_is_compared():
+    found = subprocess.run([sys.executable, str(SCRIPT), *SMALL, "--gpu"], check=False, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "JAX finds no GPU: install it for one" in found.stderr
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
 def test_a_side_that_fails_takes_no_other_with_it():
     rows = compared("--side=PyTorch, eager", "--side=JAX, direct")
-    assert list(rows) == ["JAX, direct"]
+    assert [cells[0] == "failed" for cells in rows.values()] == [False, True]
+
+
+def test_a_side_that_takes_too_long_is_stopped():
+    command = [sys.executable, str(SCRIPT), *SMALL, "--side=JAX, direct", "--first-limit=0.01"]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "JAX, direct ended without an answer" in found.stderr
+    assert "no side came to its end" in found.stderr
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")

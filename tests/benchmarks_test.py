@@ -27,7 +27,10 @@ def saved_table(script: str, *arguments: str, folder: Path) -> str:
     done = subprocess.run([*command, "--save", str(folder / "table.md")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (folder / "table.md").read_text(encoding="utf-8") == done.stdout
-    assert "btbnet_jax 0" in done.stdout.splitlines()[-1]
+    *_, called, _, last = done.stdout.splitlines()
+    assert called.startswith(f"`python benchmarks/{script}.py ")
+    assert "--save" not in called
+    assert "btbnet_jax 0" in last
     assert "nan" not in done.stdout
     return done.stdout
 
@@ -48,6 +51,13 @@ def saved_table(script: str, *arguments: str, folder: Path) -> str:
         ("tiles", "--sizes 40x90,16x16 --tiles 64", ["40 × 90", "16 × 16"]),
         ("layers", "--side 24 --channels 4:8,64 --turns 1", ["4:8, 24 × 24", "64, 24 × 24", "2048 × 2048"]),
         ("layers", "--side 24 --channels 8 --turns 1 --batch 2 --gradients", ["8, 24 × 24", "2048 × 2048"]),
+        ("layers", "--side 24 --channels 8 --turns 1 --batch 2 --eight-bits", ["8, 24 × 24", "2048 × 2048"]),
+        ("operations", "--size 16 --width 0.03125 --scales 1/2", ["forward", "training step"]),
+        (
+            "full_network",
+            "--size 16 --width 0.03125 --scales 1/2 --only train --remat half",
+            ["train, 1 x 16 x 16"],
+        ),
         ("remat", "--size 16 --width 0.03125", ["without", "with remat of half", "with remat"]),
         (
             "scoring",
@@ -109,8 +119,20 @@ def test_a_benchmark_of_accuracy_prints_its_table(
     module = importlib.import_module(f"benchmarks.{script}")
     monkeypatch.setattr(module, "validation_images", lambda _: Examples(small_data, "pairs/small", "test"))
     monkeypatch.setattr(module, "SIZE", 16, raising=False)
+    monkeypatch.setattr(module, "LIMITS", dict.fromkeys(("float32", "bfloat16", "kernels"), 1), raising=False)
     monkeypatch.setattr(sys, "argv", [script, *arguments.format(small_weights).split()])
     module.main()
     printed = capsys.readouterr().out
     assert len(first_cells(printed)) >= num
     assert "3 validation images" in printed or script == "silent_layers"
+
+
+def test_ways_of_computing_that_change_scores_too_much_are_named(
+    small_weights: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    module = importlib.import_module("benchmarks.variants")
+    monkeypatch.setattr(module, "validation_images", lambda _: Examples(small_data, "pairs/small", "test"))
+    monkeypatch.setattr(module, "LIMITS", {"float32": 1, "bfloat16": 0, "kernels": 1})
+    monkeypatch.setattr(sys, "argv", ["variants", f"--weights={small_weights}"])
+    with pytest.raises(SystemExit, match=r"too far from the reference: bfloat16: .* allowed 0"):
+        module.main()
