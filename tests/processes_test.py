@@ -91,22 +91,34 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(data, tmp_path_factory.mktemp("alone"), 1)
 
 
-@pytest.fixture(scope="module")
-def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]], float]:
-    """A run of four whose third process was killed, how all ended in order, and the others after how many seconds."""
-    folder = tmp_path_factory.mktemp("killed")
+def kill(data: Path, folder: Path, victim: int) -> tuple[list[tuple[int, str]], float]:
+    """Starts four processes and kills one; returns how all ended, in order, and after how many seconds."""
     processes = start(data, folder, 4)
     wait_for((folder / "checkpoints" / str(SAVED)).exists, processes)
-    processes[2].kill()
+    processes[victim].kill()
     killed_at = time.monotonic()
     ends = [ended(process) for process in processes]
-    return folder, ends, time.monotonic() - killed_at
+    return ends, time.monotonic() - killed_at
+
+
+@pytest.fixture(scope="module")
+def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]], float]:
+    """A run of four whose third process was killed, and what `kill` returns."""
+    folder = tmp_path_factory.mktemp("killed")
+    return folder, *kill(data, folder, 2)
 
 
 def test_the_death_of_one_process_ends_the_others_with_a_clear_message(killed):
-    _, ends, seconds = killed
+    assert_all_ended(*killed[1:], victim=2)
+
+
+def test_the_death_of_the_process_that_the_others_met_at_ends_them_too(data: Path, tmp_path: Path):
+    assert_all_ended(*kill(data, tmp_path / "run", 0), victim=0)
+
+
+def assert_all_ended(ends: list[tuple[int, str]], seconds: float, *, victim: int) -> None:
     assert seconds < 60
-    assert ends[2][0] == -signal.SIGKILL
+    assert ends[victim][0] == -signal.SIGKILL
     for process, (status, output) in enumerate(ends):
         assert status not in (0, None)
         assert f"process {process} of 4 ends, and with it all others" in output
