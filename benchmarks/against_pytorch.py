@@ -17,11 +17,11 @@ bfloat16 take part instead of the quick one, and memory is that of the GPU.  All
 
 "Times the fastest PyTorch of its type" compares those of float32 with each other, and those of bfloat16.  Rates count
 the operations of direct convolutions for every side, three times in a training step; "of the peak" is the share of the
-rate of a large matrix product in the same type, measured first on the same device.  The last column is the largest
-difference of a side's map from that of direct float32 convolutions here, or of the first side where they take no part;
-with `--task train`, that of the loss after the same number of steps.  The first call has in it all that a side does
-before: its imports, its weights, and to compile its program or try which ways are fastest.  On a GPU float32 is
-computed in products of TF32 on both sides, and the peak of memory has in it what the libraries tried then.
+rate of a large matrix product in the same type, the best of five before the sides, on the same device.  The last column
+is the largest difference of a side's map from that of direct float32 convolutions here, or of the first side where they
+take no part; with `--task train`, that of the loss after the same number of steps.  The first call has in it all that a
+side does before: its imports, its weights, and to compile its program or try which ways are fastest.  On a GPU float32
+is computed in products of TF32 on both sides, and the peak of memory has in it what the libraries tried then.
 """
 
 import argparse

@@ -3,10 +3,15 @@
     pip install -e '.[benchmarks]'
     python benchmarks/comparisons.py --page benchmarks/against_pytorch.md
     python benchmarks/comparisons.py --page results/gpu.md --gpu         # and what the programs are made of, there
+    python benchmarks/comparisons.py --page results/gpu.md --gpu --only 'Single layers'      # that section alone
 
 What stands in the page already is not run again, but for sections in which a side failed: so an interrupted command can
-be given again.  Take another page, or remove what is to be measured anew.  A section that fails is left out, and what
-it said stands above.
+be given again.  Take another page, or remove what is to be measured anew.  A section that fails is left out, what it
+said stands above, and the command ends with status 1.
+
+Of this project's packages the sections for a GPU need JAX for it, Flax, Optax, jaxtyping and safetensors, so that they
+run in a checkout on a machine without network; and PyTorch for the same GPU.  The most wanted sections come first.  How
+long they take there is not known yet: a side may take four minutes for its first call, and 30 s for each one after it.
 """
 
 import argparse
@@ -63,14 +68,16 @@ HALF = (
     *_sides("JAX, bfloat16", "PyTorch, bfloat16 channels last", "PyTorch, bfloat16 compiled"),
 )
 FULL = (*LIMITED, *_sides("JAX, direct", "PyTorch, channels last", "PyTorch, compiled"))
+STEP = ("full_network", "--only=train", "--dtype=bfloat16", "--batch=4", "--repeat=5")
 ON_A_GPU: Sections = {
     "A training step of the paper's network, 4 of 320 × 320": _compared("--task=train", "--batch=4", *HALF),
     "The paper's network, 8 of 320 × 320": _compared("--batch=8", *HALF),
     "What these programs are made of": ("operations", "--batch=8", "--dtype=bfloat16"),
     "Single layers": ("layers", *LAYERS, "--dtype=bfloat16"),
     "Gradients of single layers": ("layers", *LAYERS, "--dtype=bfloat16", "--gradients"),
-    "Memory of a training step": ("full_network", "--only=train", "--dtype=bfloat16"),
-    "The same, half of it computed again": ("full_network", "--only=train", "--dtype=bfloat16", "--remat=half"),
+    "Memory of a training step": STEP,
+    "The same, half of it computed again": (*STEP, "--remat=half"),
+    "The same, all of it computed again": (*STEP, "--remat=all"),
     "The paper's network, 1224 × 817": _compared(*LARGE, *HALF),
     "btbnet-small, 8 of 320 × 320": _compared(*SMALL, "--batch=8", *HALF, "--repeat=50"),
     "btbnet-small, 12 megapixels in one piece": _compared(*SMALL, *HUGE, *HALF),
@@ -81,22 +88,48 @@ ON_A_GPU: Sections = {
 }
 
 
+ON_GPU = {
+    "JAX": "import jax; print(jax.default_backend() == 'gpu')",
+    "PyTorch": "import torch; print(torch.cuda.is_available())",
+}
+"""What prints "True" where a library computes on a GPU."""
+
+
 def main() -> None:
     """Writes the page, anew after each section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, required=True, help="file for the sections, .md")
     parser.add_argument("--gpu", action="store_true", help="the sections for a GPU")
+    parser.add_argument("--only", action="append", metavar="TITLE", help="take this section alone; may be repeated")
     arguments = parser.parse_args()
+    sections = ON_A_GPU if arguments.gpu else ON_A_CPU
+    if unknown := set(arguments.only or ()) - set(sections):
+        parser.error(f"there is no section {', '.join(sorted(unknown))}; there are: {', '.join(sections)}")
+    if arguments.gpu:
+        _ask_for_gpus()
     page: Path = arguments.page
     head, *old = (page.read_text("utf-8") if page.exists() else "# Beside PyTorch\n").split("\n## ")
     texts = {title: text for title, _, text in (section.partition("\n") for section in old)}
-    for title, section in (ON_A_GPU if arguments.gpu else ON_A_CPU).items():
+    failed = []
+    for title in arguments.only or sections:
         if title in texts and f"| {FAILED} |" not in texts[title]:
             continue
-        if table := _table(*section):
+        if table := _table(*sections[title]):
             texts[title] = f"\n{table}"
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text("\n## ".join([head, *(f"{title}\n{text}" for title, text in texts.items())]), "utf-8")
+        else:
+            failed.append(title)
+    if failed:
+        raise SystemExit(f"failed, see above: {', '.join(failed)}")
+
+
+def _ask_for_gpus() -> None:
+    """Fails where JAX or PyTorch has no GPU; by processes of their own, so that none holds its memory."""
+    for library, question in ON_GPU.items():
+        found = subprocess.run([sys.executable, "-c", question], check=False, stdout=subprocess.PIPE, text=True)
+        if found.stdout.strip() != "True":
+            raise SystemExit(f"{library} has no GPU here: install it for this machine's, or leave out --gpu")
 
 
 def _table(script: str, *options: str) -> str:

@@ -30,10 +30,10 @@ from benchmarks.memory import peak_memory
 from benchmarks.tables import reader, show
 from btbnet_jax.compiler import compiler_options, has_onednn, not_kept
 from btbnet_jax.config import NetworkConfig, TrainConfig
-from btbnet_jax.data import Batch
 from btbnet_jax.network import BTBNet, Convolution, OneDnnConvolution, QuickConvolution, for_inference, init_params
 from btbnet_jax.network.quick import transform_kernels
 from btbnet_jax.training import init_state, make_train_step
+from btbnet_jax.types import Batch
 
 WAYS = {"direct": Convolution, "quick": QuickConvolution, "onednn": OneDnnConvolution}
 PROGRAMS = {"forward": "jit_forward-", "train": "jit_step-"}

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.images import validation_images
 from benchmarks.tables import reader, show
 from btbnet_jax import evaluation, metrics
-from btbnet_jax.data import Batch
 from btbnet_jax.histograms import LevelCounts
 from btbnet_jax.initial import load_trained
+from btbnet_jax.types import Batch
 
 COLUMNS = ("network", "noise, grey levels", "MAE", "adaptive F", "max_of_mean F", "white where all is blurred")
 BLUR = 8  # pixels of the size that the network sees, the deviation of a Gaussian

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tables import reader, show
 from btbnet_jax.config import DataConfig, NetworkConfig, TrainConfig
-from btbnet_jax.data import Batch
 from btbnet_jax.network import convolution
 from btbnet_jax.training import init_state, make_mesh, make_train_step, replicated, shared
+from btbnet_jax.types import Batch
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8}

@@ -87,11 +87,11 @@ def _prepared(options: argparse.Namespace) -> dict[str, float]:
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         lowered: Any = jax.jit(_focus_map(BTBNet(config))).lower(jax.tree.map(np.asarray, params), inputs(options)[0])
     flop = lowered.cost_analysis()["flops"] * (3 if options.task == "train" else 1)
-    on_gpu, found = jax.default_backend() == "gpu", {}
+    found = {}
     for dtype in ("float32", "bfloat16"):
-        side, seconds = matrix_product(dtype, 5 if on_gpu or dtype == "float32" else 1)
+        side, seconds = matrix_product(dtype, 5)
         found[dtype] = 2e-12 * side**3 / seconds
-    return found | {"flop": flop, "gpu": on_gpu}
+    return found | {"flop": flop, "gpu": jax.default_backend() == "gpu"}
 
 
 def inputs(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
@@ -128,8 +128,8 @@ def _jax_side(options: argparse.Namespace, variant: str) -> tuple[Call, Call]:
     latest: Any = None
     if options.task == "train":
         from btbnet_jax.config import OptimiserConfig, TrainConfig
-        from btbnet_jax.data import Batch
         from btbnet_jax.training import init_state, make_train_step
+        from btbnet_jax.types import Batch
 
         optimiser = OptimiserConfig(kind="adamw", learning_rate=1e-4, schedule="constant", warmup_steps=0, clip_norm=0)
         training = TrainConfig(network=config, optimiser=optimiser, steps=10**6)

@@ -42,19 +42,22 @@ def main() -> None:
     parser.add_argument("--sizes", default="2000x1500,3999x3001", help="heights and widths (2000x1500,3999x3001)")
     parser.add_argument("--tiles", default="256,512", help="sides of the tiles in pixels (256,512)")
     parser.add_argument("--paper", action="store_true", help="the paper's network, with fresh parameters")
+    parser.add_argument("--once", action="store_true", help="measure the first time alone (the paper's take minutes)")
     parser.add_argument("--plot", type=Path, help="file for a picture of seconds and memory against the pixels, .png")
     parser.add_argument("--only", action="store_true", help="measure the first size and tile, in this process")
     arguments = parser.parse_args()
+    if arguments.once and arguments.plot:
+        parser.error("--plot shows the time of the second call, which --once leaves out: give one of the two")
     sizes = [tuple(map(int, size.split("x"))) for size in arguments.sizes.split(",")]
     tiles = [int(tile) for tile in arguments.tiles.split(",")]
     if arguments.only:
-        print(*_measured(sizes[0], tiles[0], paper=arguments.paper), sep="\t")
+        print(*_measured(sizes[0], tiles[0], paper=arguments.paper, calls=1 if arguments.once else 2), sep="\t")
         return
     rows = []
     for tile in tiles:
         for height, width in sizes:
             command = [sys.executable, __file__, "--only", f"--sizes={height}x{width}", f"--tiles={tile}"]
-            command += ["--paper"] * arguments.paper
+            command += ["--paper"] * arguments.paper + ["--once"] * arguments.once
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows.append(dict(zip(COLUMNS, done.stdout.strip().split("\t"), strict=True)))
     show(rows, COLUMNS, arguments.save)
@@ -62,17 +65,18 @@ def main() -> None:
         _plot(arguments.plot, rows)
 
 
-def _measured(size: Sequence[int], tile: int, *, paper: bool) -> list[str]:
+def _measured(size: Sequence[int], tile: int, *, paper: bool, calls: int) -> list[str]:
     config, params = _network(paper=paper)
     convolution, ready = for_inference(config, params)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     times = []
-    for _ in range(2):
+    for _ in range(calls):
         start = time.perf_counter()
         tiled_logits(config, ready, image, Tiling(tile, convolution=convolution))
         times.append(f"{time.perf_counter() - start:.1f}")
     peak = peak_memory() / 2**30
     ratio = _multiplications(config, params, size, tile) / _multiplications(config, params, size, None)
+    times += ["–"] * (2 - calls)
     return [f"{size[0]} × {size[1]}", str(tile), *times, f"{peak:.2f}", f"{ratio:.3f} ×"]
 
 

@@ -24,9 +24,9 @@ from benchmarks.tables import reader, show
 from btbnet_jax import evaluation, metrics
 from btbnet_jax.compiler import compiled, has_onednn
 from btbnet_jax.config import NetworkConfig
-from btbnet_jax.data import Batch
 from btbnet_jax.network import BTBNet, Convolution, OneDnnConvolution, QuickConvolution
 from btbnet_jax.network.winograd import transform_kernel, winograd_convolution
+from btbnet_jax.types import Batch
 from btbnet_jax.weights import find_weights, load_weights, save_weights
 
 COLUMNS = ("way", "MAE", "adaptive F", "largest difference of all protocols", "of")

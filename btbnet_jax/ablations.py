@@ -75,6 +75,7 @@ TABLES: dict[str, dict[str, Change]] = {
     "simulation": {
         "the paper's halves": _trained_on("photographs_on_the_fly"),
         "layered": _trained_on("layered"),
+        "layered with patches": _trained_on("layered_with_patches"),
         **{f"layered without {name}": _trained_on(f"layered_without_{name}") for name in layered.INGREDIENTS},
     },
     "recipe": {

@@ -7,11 +7,11 @@ where a run was interrupted.
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grain
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
 
 from btbnet_jax import builders
@@ -20,26 +20,10 @@ from btbnet_jax.config import DataConfig
 from btbnet_jax.images import encode_png, image_size, read_image, read_mask, resize_image
 from btbnet_jax.sources import shi, simulated
 from btbnet_jax.sources.checks import Pair
-from btbnet_jax.types import HostImage, HostMap
+from btbnet_jax.types import Batch, HostImage, HostMap
 
 BUCKET = 64
 """Images of their own sizes are padded to multiples of this, so that few shapes are compiled."""
-
-
-class Batch(NamedTuple):
-    """Images and masks of one step.  Each lies at the top left of its array, and the rest is zero.
-
-    Attributes:
-      image: RGB.
-      mask: the truth, 255 = in focus.
-      size: true height and width; 0 where an incomplete batch was filled.
-      example: its index in the data set, -1 where an incomplete batch was filled.
-    """
-
-    image: UInt8[ndarray, "b h w 3"]
-    mask: UInt8[ndarray, "b h w 1"]
-    size: Int32[ndarray, "b 2"]
-    example: Int32[ndarray, " b"]
 
 
 class Examples:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from btbnet_jax.baselines import Baseline
 from btbnet_jax.compiler import jit_with_options
 from btbnet_jax.config import NetworkConfig
-from btbnet_jax.data import Batch, Examples, ordered_batches
+from btbnet_jax.data import Examples, ordered_batches
 from btbnet_jax.histograms import LevelCounts, joint_histogram, merge, quantise
 from btbnet_jax.images import read_map, resize_image, write_png
 from btbnet_jax.maps import find_maps
@@ -23,7 +23,7 @@ from btbnet_jax.processes import gathered
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.sources.checks import SourceError, check_pairs
 from btbnet_jax.sources.pairs import find_masks, find_pairs
-from btbnet_jax.types import HostImage, HostMap, Maps
+from btbnet_jax.types import Batch, HostImage, HostMap, Maps
 
 Levels = UInt8[Array, "b h w 1"]
 Method = Callable[[Batch, Sequence[str]], Maps | Levels]

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float
 
 from btbnet_jax.compiler import compiled
 from btbnet_jax.config import OptimiserConfig, TrainConfig
-from btbnet_jax.data import Batch
 from btbnet_jax.losses import WHOLE, Shares, joint_loss
 from btbnet_jax.network import BTBNet, fastest_convolution, init_params
 from btbnet_jax.resize import valid_pixels
+from btbnet_jax.types import Batch
 
 Params = dict[str, Any]
 Metrics = dict[str, Float[Array, ""]]

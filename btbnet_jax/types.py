@@ -15,7 +15,9 @@ built, and nowhere later.
   left, and the padding at the bottom and on the right.
 """
 
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int, Int32, UInt8
 from numpy import ndarray
 
 Images = Float[Array, "b h w 3"]
@@ -27,3 +29,19 @@ Sizes = Int[Array, "b 2"]
 
 HostImage = UInt8[ndarray, "h w 3"]
 HostMap = UInt8[ndarray, "h w"]
+
+
+class Batch(NamedTuple):
+    """Images and masks of one step.  Each lies at the top left of its array, and the rest is zero.
+
+    Attributes:
+      image: RGB.
+      mask: the truth, 255 = in focus.
+      size: true height and width; 0 where an incomplete batch was filled.
+      example: its index in the data set, -1 where an incomplete batch was filled.
+    """
+
+    image: UInt8[ndarray, "b h w 3"]
+    mask: UInt8[ndarray, "b h w 1"]
+    size: Int32[ndarray, "b 2"]
+    example: Int32[ndarray, " b"]

@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import comparisons
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "against_pytorch.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "benchmarks" / "against_pytorch.py"
 SMALL = ("--height=12", "--breadth=20", "--width=0.0625", "--scales=1,1/2", "--repeat=1")
 
 
@@ -69,10 +70,34 @@ def test_every_section_has_options_that_its_script_takes(
             importlib.import_module(f"benchmarks.{script}").main()
 
 
-def test_where_there_is_no_gpu_none_is_compared():
+def test_where_there_is_no_gpu_none_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = subprocess.run([sys.executable, str(SCRIPT), *SMALL, "--gpu"], check=False, capture_output=True, text=True)
     assert found.returncode == 1
     assert "JAX finds no GPU: install it for one" in found.stderr
+    monkeypatch.setattr(sys, "argv", ["comparisons", f"--page={tmp_path / 'page.md'}", "--gpu"])
+    with pytest.raises(SystemExit, match=r"JAX has no GPU here: install it for this machine's, or leave out --gpu"):
+        comparisons.main()
+    assert not (tmp_path / "page.md").exists()
+
+
+def test_a_section_that_fails_is_named_and_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    page, layer = tmp_path / "page.md", ("layers", "--side=8", "--channels=4", "--turns=1")
+    monkeypatch.setattr(comparisons, "ON_A_CPU", {"A": ("layers", "--side=none"), "B": layer, "C": layer})
+    monkeypatch.setattr(sys, "argv", ["comparisons", f"--page={page}", "--only=A", "--only=B"])
+    with pytest.raises(SystemExit, match="failed, see above: A"):
+        comparisons.main()
+    assert [text.partition("\n")[0] for text in page.read_text().split("\n## ")[1:]] == ["B"]
+    monkeypatch.setattr(sys, "argv", ["comparisons", f"--page={page}", "--only=D"])
+    with pytest.raises(SystemExit):
+        comparisons.main()
+
+
+def test_what_is_timed_needs_no_reader_of_data_sets():
+    """On the machine of a GPU there may be neither."""
+    readers = "import sys; sys.modules |= dict.fromkeys(('grain', 'tensorflow_datasets'));"
+    scripts = {script for script, *_ in comparisons.ON_A_GPU.values()} | {"sides"}
+    imports = "; ".join(f"import benchmarks.{script}" for script in sorted(scripts))
+    subprocess.run([sys.executable, "-c", f"{readers} import btbnet_jax.training; {imports}"], check=True, cwd=ROOT)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")

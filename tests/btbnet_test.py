@@ -11,12 +11,12 @@ from jax import export
 
 from btbnet_jax.compiler import compiler_options
 from btbnet_jax.config import NetworkConfig, Normalisation, TrainConfig, paper_scales
-from btbnet_jax.data import Batch
 from btbnet_jax.losses import joint_loss
 from btbnet_jax.network import BTBNet, FNet, Outputs, RRNet, Stream, init_params
 from btbnet_jax.network.btbnet import logits_of_blend, normalise, run_stream
 from btbnet_jax.resize import valid_pixels
 from btbnet_jax.training import init_state, make_train_step
+from btbnet_jax.types import Batch
 from tests.reference_network import Params, apply, count, param_shapes, random_params, sigmoid
 
 RNG = np.random.default_rng(0)

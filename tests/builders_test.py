@@ -115,7 +115,7 @@ def test_the_official_folders_register_with_tfds(built: Path):
     assert tfds.builder("shi", data_dir=built).info.splits["test"].num_examples == 100
     assert tfds.builder("dut", data_dir=built).info.splits["test"].num_examples == 500
     assert list(datasets.simulated.Builder.builder_configs) == [
-        *("generated", "photographs", "photographs_on_the_fly", "layered"),
+        *("generated", "photographs", "photographs_on_the_fly", "layered", "layered_with_patches"),
         *(f"layered_without_{ingredient}" for ingredient in INGREDIENTS),
     ]
     assert list(datasets.pairs.Builder.builder_configs) == ["focus_white", "focus_black"]

@@ -168,8 +168,8 @@ def test_what_is_there_is_looked_at_before_anything_takes_its_minutes(
 ):
     monkeypatch.setenv("JAX_PLATFORMS", "")
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_exclude_nondeterministic_ops=false")
-    run("--both=--accumulate=4 --dtype=float32")
-    assert processes.lines[0] == ["-m", "btbnet_jax.bundle.look", "--dtype=float32"]
+    run("--both=--dtype=float32", "--shi=--remat")
+    assert processes.lines[0] == ["-m", "btbnet_jax.bundle.look", "--", "--dtype=float32 ", "--dtype=float32 --remat"]
     assert processes.environments[0]["JAX_PLATFORMS"] == "cuda,cpu"
     assert processes.environments[0]["XLA_FLAGS"].split() == [
         f"--xla_gpu_exclude_nondeterministic_ops={value}" for value in ("true", "false")

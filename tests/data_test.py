@@ -8,9 +8,10 @@ import pytest
 from btbnet_jax.augment import orient
 from btbnet_jax.builders import BuildError, SimulatedBuilder, build
 from btbnet_jax.config import DataConfig
-from btbnet_jax.data import Batch, Examples, hold_out, ordered_batches, train_batches
+from btbnet_jax.data import Examples, hold_out, ordered_batches, train_batches
 from btbnet_jax.images import resize_image, write_png
 from btbnet_jax.sources import shi
+from btbnet_jax.types import Batch
 from tests.raw_sets import noise
 from tests.small_sets import build_pairs, half_in_focus
 

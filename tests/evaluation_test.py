@@ -8,11 +8,12 @@ import pytest
 
 from btbnet_jax import metrics
 from btbnet_jax.baselines import all_blurred, all_in_focus
-from btbnet_jax.data import Batch, Examples, ordered_batches
+from btbnet_jax.data import Examples, ordered_batches
 from btbnet_jax.evaluation import Method, baseline_method, count_levels, maps_method, network_method, pictures
 from btbnet_jax.images import resize_image, write_png
 from btbnet_jax.network import init_params
 from btbnet_jax.training import make_mesh
+from btbnet_jax.types import Batch
 from tests.small_runs import CONFIG
 
 

@@ -140,6 +140,33 @@ def test_without_whole_scenes_every_mask_has_both():
     assert all(0 < (mask > 0).mean() < 1 for mask in masks)
 
 
+def test_a_patch_has_no_texture_and_an_outline_of_a_pixel_and_nothing_else_changes():
+    light = layered._light(np.random.default_rng(0), FAR, flat=False)
+    patched = layered._patched(np.random.default_rng(1), light, most=3)
+    changed = np.abs(patched - light).max(axis=0) > 0
+    inner = np.asarray(ndimage.minimum_filter(changed, 5))
+    before, after = (
+        np.abs(np.asarray(ndimage.laplace(channel), np.float32))[inner].mean() for channel in (light[0], patched[0])
+    )
+    assert 0.02 < inner.mean() < 0.6
+    assert after < 0.05 * before
+    np.testing.assert_array_equal(patched[:, ~changed], light[:, ~changed])
+    assert ((patched >= 0) & (patched <= 1)).all()
+    np.testing.assert_array_equal(layered._patched(np.random.default_rng(1), light, most=0), light)
+
+
+def test_patches_change_no_mask_and_only_photographs_that_have_some(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(layered, "PLANS", {"near in focus": 1.0})
+    changed = []
+    for seed in range(24):
+        plain, patched = (scene(np.random.default_rng(seed), FAR, NEAR, patches=patches) for patches in (False, True))
+        np.testing.assert_array_equal(plain.mask, patched.mask)
+        assert plain.quality == patched.quality
+        changed.append((plain.image != patched.image).any(axis=2).mean())
+    assert 0 in changed  # one of sixteen has none in either
+    assert np.median(changed) > 0.1
+
+
 PLAN_OF_INGREDIENT = dict.fromkeys(INGREDIENTS, "near in focus") | {"edges": "far in focus", "whole": "all blurred"}
 
 

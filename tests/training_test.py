@@ -8,7 +8,6 @@ import pytest
 
 from btbnet_jax import training
 from btbnet_jax.config import LossConfig, OptimiserConfig, TrainConfig
-from btbnet_jax.data import Batch
 from btbnet_jax.images import resize_image
 from btbnet_jax.network import init_params, quick
 from btbnet_jax.training import (
@@ -20,6 +19,7 @@ from btbnet_jax.training import (
     replicated,
     shared,
 )
+from btbnet_jax.types import Batch
 from tests.small_runs import CONFIG
 from tests.small_sets import half_in_focus
 

@@ -1,7 +1,7 @@
 """Builder of the simulated set: clear images of which one half is blurred."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -27,12 +27,14 @@ class SimulatedConfig(tfds.core.BuilderConfig):
       on_the_fly: the clear sources alone are stored, and the reader blurs them.
       layered: scenes of layers out of focus, instead of the paper's 20 versions.
       without: one of `layered.INGREDIENTS` that they lack.
+      patches: scenes with patches without texture.
     """
 
     generated: bool = False
     on_the_fly: bool = False
     layered: bool = False
     without: str | None = None
+    patches: bool = False
 
 
 class SimulatedBuilder(SourceBuilder, skip_registration=True):
@@ -58,6 +60,12 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
             name="layered",
             layered=True,
             description="8 scenes of each photograph: layers at several distances, through an aperture, as JPEG.",
+        ),
+        SimulatedConfig(
+            name="layered_with_patches",
+            layered=True,
+            patches=True,
+            description="The same scenes, with patches without texture in the photographs.",
         ),
         *(
             SimulatedConfig(
@@ -101,9 +109,8 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
             return {"train": Recipe(sources, _clear_example, items_per_file=50)}
         if self._config().layered:
             others = [path for _, path in sources]
-            return {
-                "train": Recipe(sources, partial(_layered_examples, others, self._config().without), items_per_file=50)
-            }
+            scene = partial(layered.scene, without=self._config().without, patches=self._config().patches)
+            return {"train": Recipe(sources, partial(_layered_examples, others, scene), items_per_file=50)}
         return {"train": Recipe(sources, _version_examples, items_per_file=25)}
 
     def _photographs(self, folder: Path) -> dict[str, Path]:
@@ -134,12 +141,14 @@ def _version_examples(source: tuple[str, Path]) -> list[Example]:
     return examples
 
 
-def _layered_examples(others: Sequence[Path], without: str | None, source: tuple[str, Path]) -> list[Example]:
+def _layered_examples(
+    others: Sequence[Path], scene: Callable[..., layered.Scene], source: tuple[str, Path]
+) -> list[Example]:
     name, path = source
     far, examples = read_image(path), []
     for version in range(layered.VERSIONS):
         rng = np.random.default_rng([*name.encode(), version])
-        scene = layered.scene(rng, far, read_image(others[int(rng.integers(len(others)))]), without=without)
-        values = {"image": encode_jpeg(scene.image, scene.quality), "mask": encode_png(scene.mask)}
+        made = scene(rng, far, read_image(others[int(rng.integers(len(others)))]))
+        values = {"image": encode_jpeg(made.image, made.quality), "mask": encode_png(made.mask)}
         examples.append((example := layered.version_name(name, version), values | {"name": example}))
     return examples

@@ -91,7 +91,7 @@ class Runner:
         self._unpack()
         stages = json.loads((self._bundle / "manifest.json").read_text("utf-8"))["stages"]
         self._install()
-        self._look()
+        self._look(stages)
         self._build(stages)
         status, start = 0, self._bundle / "weights" / "start.safetensors"
         for stage, flag_file in stages.items():
@@ -135,11 +135,11 @@ class Runner:
         self._succeed("-m", "pip", "install", *options, *map(str, wheels))
         unfinished.rename(site)
 
-    def _look(self) -> None:
+    def _look(self, stages: Collection[str]) -> None:
         """Fails, before anything takes its minutes, where packages are missing or there is nothing to train on."""
         if not (self._work / "runs").exists():
-            given = [flag for flag in shlex.split(self._options.both) if flag.startswith("--dtype=")]
-            self._succeed("-m", "btbnet_jax.bundle.look", *given, platforms=_platforms())
+            flags = (f"{self._options.both} {getattr(self._options, stage)}" for stage in stages)
+            self._succeed("-m", "btbnet_jax.bundle.look", "--", *flags, platforms=_platforms())
 
     def _build(self, stages: Collection[str]) -> None:
         """Builds the data sets as anybody does, from the photographs of the bundle."""

@@ -11,6 +11,7 @@ resolution no trace of the paper's blur is left, so that a coarse stream learns 
 Assumption: all ranges and shares; they were set by looking at photographs, not by any score.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,8 @@ INGREDIENTS = {
 
 _RADII = 2.0, 18.0  # of the blur, in pixels; where it changes with depth, at a unit of it, and up to four times that
 _NEAR_SHARE = 0.1, 0.6  # of the image
+_PATCH_SHARE = 0.02, 0.2  # of the image
+_MOST_PATCHES = 3  # in a photograph
 _NOISE = 5.0  # largest deviation of the noise, in grey levels
 _QUALITY = 60, 96  # of JPEG
 _GAMMA = 2.2
@@ -59,7 +62,12 @@ class Scene(NamedTuple):
 
 
 def scene(
-    rng: Generator, far: HostImage, near: UInt8[ndarray, "near_h near_w 3"], *, without: str | None = None
+    rng: Generator,
+    far: HostImage,
+    near: UInt8[ndarray, "near_h near_w 3"],
+    *,
+    without: str | None = None,
+    patches: bool = False,
 ) -> Scene:
     """Returns a random scene of the size of `far`; its mask is 255 where the blur is below `SHARP_BELOW`.
 
@@ -71,17 +79,20 @@ def scene(
       far: a photograph that is clear everywhere.
       near: another one, of any size, of which a part stands before it.
       without: one of `INGREDIENTS` to leave out, None for none.
+      patches: whether both photographs get patches without texture, each of one colour with soft shades and a sharp
+        outline before the blur, so that what is smooth is not always blurred.  All else stays the same.
     """
     size = far.shape[0], far.shape[1]
     plan = _plan(rng, without)
     aperture = Aperture(rng, gaussian=without == "aperture")
     radii = _far_radii(rng, plan, size, constant=without == "depth")
-    light = _blurred_by(aperture, _light(rng, far, flat=without != "flatness"), radii)
+    patched = partial(_patched, rng.spawn(1)[0], most=_MOST_PATCHES if patches else 0)
+    light = _blurred_by(aperture, patched(_light(rng, far, flat=without != "flatness")), radii)
     focus = radii < SHARP_BELOW
     if plan in ("near in focus", "far in focus") or (plan != "plane in focus" and rng.random() < 0.5):
         radius = 0.0 if plan in ("near in focus", "all in focus") else _radius(rng)
         shape, photograph = _shape(rng, size)[None], _light(rng, resize_image(near, size), flat=without != "flatness")
-        front, opacity = _in_front(aperture, photograph, shape, radius, soft=without != "edges")
+        front, opacity = _in_front(aperture, patched(photograph), shape, radius, soft=without != "edges")
         light = front + (1 - opacity) * light
         focus = np.where(opacity[0] > 0.5, radius < SHARP_BELOW, focus)
     image, quality = _developed(rng, light, noise=without != "camera"), int(rng.integers(*_QUALITY))
@@ -193,13 +204,13 @@ def _in_front(
     return shape * aperture.blurred(light, radius), shape
 
 
-def _shape(rng: Generator, size: tuple[int, int]) -> Plane:
+def _shape(rng: Generator, size: tuple[int, int], shares: tuple[float, float] = _NEAR_SHARE) -> Plane:
     """Opacity of an object with a smooth outline somewhere in the image, its edge about a pixel wide."""
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in size)
     down, right = rng.uniform(-0.7, 0.7, 2)
     tall, wide = rng.uniform(0.5, 1.5, 2)
     field = -np.hypot((y[:, None] - down) / tall, (x - right) / wide) + rng.uniform(0.2, 0.8) * _waves(rng, size, 0.15)
-    share = rng.uniform(*_NEAR_SHARE)
+    share = rng.uniform(*shares)
     field -= np.quantile(field, 1 - share)
     slope = np.hypot(*np.gradient(field))
     return np.clip(0.5 + field / np.maximum(slope, 1e-3), 0, 1).astype(np.float32)
@@ -221,6 +232,17 @@ def _light(rng: Generator, image: HostImage, *, flat: bool) -> Light:
     if rng.random() < 0.5:
         values = values[:, :, ::-1]
     return values**_GAMMA
+
+
+def _patched(rng: Generator, light: Light, *, most: int) -> Light:
+    """The same with at most so many surfaces without texture, each of the mean colour of what it hides."""
+    size = light.shape[1], light.shape[2]
+    for _ in range(int(rng.integers(most + 1))):
+        shape = _shape(rng, size, _PATCH_SHARE)
+        colour = (shape * light).sum(axis=(1, 2), keepdims=True) / shape.sum()
+        shades = 1 + np.float32(rng.uniform(0, 0.2)) * _waves(rng, size, 0.4)
+        light = light + shape * (np.clip(colour * shades, 0, 1) - light)
+    return light
 
 
 def _developed(rng: Generator, light: Light, *, noise: bool) -> HostImage:
