@@ -18,10 +18,12 @@ def compiler_options(*, onednn: bool = False) -> dict[str, str | bool]:
       only once, or again where it is needed.  So it undoes `jax.checkpoint`, and makes the transforms of Winograd's
       convolutions several times.  Without that pass the barriers stay.
     - It orders operations so that many can run at once, which here fill the cores alone: the streams' features then
-      all lie in memory together, 3.8 GiB where 1.1 are enough (the paper's network at 320 x 320), for no speed.
+      all lie in memory together, and a process that maps 320 x 320 by the paper's network takes 5.5 GiB instead of 2.9,
+      for no speed (`benchmarks/full_network.md`).
     - It leaves convolutions to YNNPACK, by which in jaxlib 0.10.2 layers of 32 to 512 channels on 160 x 160 pixels take
-      1.05 to 1.4 times as long as by XLA's own (`benchmarks/layers.py`).  In 0.12.0 they take 0.5 to 0.95 times as
-      long, but the gradient by a kernel of 64 to 128 channels three times.  Matrix products alone are left to it.
+      1.05 to 1.4 times as long as by XLA's own (`benchmarks/layers.md`).  In 0.12.0 they take 0.5 to 0.95 times as
+      long, and gradients of a layer 0.4 to 1 times, but with 256 channels 1.8 times.  Where that is ahead, oneDNN is
+      level with it or further ahead, but for gradients of 32 channels.  Matrix products alone are left to it.
 
     Args:
       onednn: to leave convolutions to oneDNN instead, see `has_onednn`.

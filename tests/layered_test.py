@@ -144,7 +144,7 @@ def test_a_patch_has_no_texture_and_an_outline_of_a_pixel_and_nothing_else_chang
     light = layered._light(np.random.default_rng(0), FAR, flat=False)
     patched = layered._patched(np.random.default_rng(1), light, most=3)
     changed = np.abs(patched - light).max(axis=0) > 0
-    inner = np.asarray(ndimage.minimum_filter(changed, 5))
+    inner = np.asarray(ndimage.minimum_filter(changed, 5), np.bool_)
     before, after = (
         np.abs(np.asarray(ndimage.laplace(channel), np.float32))[inner].mean() for channel in (light[0], patched[0])
     )

@@ -104,13 +104,15 @@ def test_a_step_makes_the_new_state_where_the_old_one_lay(step, params: Any):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
-def test_quick_convolutions_make_the_updates_of_direct_ones(step, params: Any, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("remat", [False, True])
+def test_quick_convolutions_make_the_updates_of_direct_ones(
+    step, params: Any, monkeypatch: pytest.MonkeyPatch, remat: bool
+):
     monkeypatch.setattr(quick, "LEAST_CHANNELS", 16)  # as if so narrow a network were wide in its upper layers,
     monkeypatch.setattr(quick, "LEAST_PIXELS", 1)  # and so small images large
     batch = batch_of(UNEVEN)
-    quickly: Any = make_train_step(
-        dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, precision="default"))
-    )
+    network = dataclasses.replace(CONFIG.network, precision="default", remat=remat)
+    quickly: Any = make_train_step(dataclasses.replace(CONFIG, network=network))
     program = str(quickly.trace(init_state(CONFIG, params), batch).jaxpr)
     assert "name=winograd_convolution" in program
     assert "name=by_winograd" in program

@@ -61,7 +61,7 @@ def by_products(x: Features, gradient: Features) -> Kernel:
 def by_bias(gradient: Features) -> Float[Array, " d"]:
     """Returns the sum over all pixels, in float32: a product of each row with ones, and the sum of these.
 
-    XLA's own sum takes two to eight times as long on a CPU, and is off by several times as much.
+    XLA's own sum takes longer on a CPU, and is off by several times as much.
     """
     batch, height, width, num = gradient.shape
     rows = gradient.reshape(batch * height, width, num)
