@@ -17,8 +17,8 @@ from btbnet_jax.types import Features, Valid
 
 LEAST_CHANNELS = 128
 """Of inputs and of outputs, and of inputs alone for the kernel's gradient by products.  With 64, a layer by itself
-takes as little as half the time, but a network of such layers compiled more than twice as long for a map that was hardly
-faster (in trials); below, the transforms cost more than the multiplications that they save."""
+takes as little as half the time, but in trials a network of such layers compiled more than twice as long for a map that
+was hardly faster; below, the transforms cost more than the multiplications that they save."""
 LEAST_PIXELS = 64 * 64
 """Of all images of a batch, where the kernel is transformed in every call, as in training: below, that costs more than
 it saves.  By kernels that were transformed once, Winograd's way is the faster one in small images too: 1.3 times the
