@@ -2,10 +2,11 @@
 
     python benchmarks/pythons.py .venv/bin/python .venv313/bin/python
 
-Each is to have this project's packages, with the extra `demo`; the photographs are those of docs/examples.png.
+Each is to have this project's packages, with the extra `demo`; the photographs are those of docs/examples.png.  A map
+needs Flax, jaxtyping, Pillow, safetensors and SciPy only, so where there is no tensorstore, grain or array-record yet
+(Python 3.15), these, Optax, msgpack, rich, absl-py, etils, treescope and PyYAML are installed with `pip --no-deps`.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from btbnet_jax.report import markdown_table
+from benchmarks.tables import reader, show
 
 _MAPS = """
 import platform, sys
@@ -32,15 +33,16 @@ print(platform.python_version(), jax.__version__)
 
 def main() -> None:
     """Prints the largest difference of each Python's maps from the first one's."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = reader(__doc__)
     parser.add_argument("pythons", type=Path, nargs="+", help="the first is what the others are compared with")
+    arguments = parser.parse_args()
     rows, first = [], {}
-    for python in parser.parse_args().pythons:
+    for python in arguments.pythons:
         (version, jax), maps = _maps(python.absolute())
         first = first or maps
         differences = [float(np.abs(maps[name] - expected).max()) for name, expected in first.items()]
         rows.append({"python": version, "jax": jax, "largest difference": f"{max(differences):.1e}"})
-    print(markdown_table(rows, ["python", "jax", "largest difference"]))
+    show(rows, ["python", "jax", "largest difference"], arguments.save)
 
 
 def _maps(python: Path) -> tuple[list[str], dict[str, np.ndarray]]:
