@@ -6,12 +6,12 @@
     python benchmarks/comparisons.py --page results/gpu.md --gpu --only 'Single layers'      # that section alone
 
 What stands in the page already is not run again, but for sections in which a side failed: so an interrupted command can
-be given again.  Take another page, or remove what is to be measured anew.  A section that fails is left out, what it
-said stands above, and the command ends with status 1.
+be given again.  Take another page, or remove what is to be measured anew.  A section that fails changes nothing, what
+it said stands above, and the command ends with status 1, as it does where a side failed.
 
-Of this project's packages the sections for a GPU need JAX for it, Flax, Optax, jaxtyping and safetensors, so that they
-run in a checkout on a machine without network; and PyTorch for the same GPU.  The most wanted sections come first.  How
-long they take there is not known yet: a side may take four minutes for its first call, and 30 s for each one after it.
+The sections for a GPU need JAX and PyTorch for it, and Flax, Optax, jaxtyping, safetensors and Pillow with what these
+need, but no reader of data sets: so they run in a checkout on a machine without network.  The most wanted come first.
+How long they take there is not known yet: a side may take four minutes for its first call, and 30 s for each after it.
 """
 
 import argparse
@@ -88,7 +88,7 @@ ON_A_GPU: Sections = {
 }
 
 
-ON_GPU = {
+QUESTIONS = {
     "JAX": "import jax; print(jax.default_backend() == 'gpu')",
     "PyTorch": "import torch; print(torch.cuda.is_available())",
 }
@@ -118,7 +118,7 @@ def main() -> None:
             texts[title] = f"\n{table}"
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text("\n## ".join([head, *(f"{title}\n{text}" for title, text in texts.items())]), "utf-8")
-        else:
+        if not table or f"| {FAILED} |" in table:
             failed.append(title)
     if failed:
         raise SystemExit(f"failed, see above: {', '.join(failed)}")
@@ -126,7 +126,7 @@ def main() -> None:
 
 def _ask_for_gpus() -> None:
     """Fails where JAX or PyTorch has no GPU; by processes of their own, so that none holds its memory."""
-    for library, question in ON_GPU.items():
+    for library, question in QUESTIONS.items():
         found = subprocess.run([sys.executable, "-c", question], check=False, stdout=subprocess.PIPE, text=True)
         if found.stdout.strip() != "True":
             raise SystemExit(f"{library} has no GPU here: install it for this machine's, or leave out --gpu")

@@ -2,9 +2,11 @@
 
     python benchmarks/pythons.py .venv/bin/python .venv313/bin/python
 
-Each is to have this project's packages, with the extra `demo`; the photographs are those of docs/examples.png.  A map
-needs Flax, jaxtyping, Pillow, safetensors and SciPy only, so where there is no tensorstore, grain or array-record yet
-(Python 3.15), these, Optax, msgpack, rich, absl-py, etils, treescope and PyYAML are installed with `pip --no-deps`.
+Each is to have this project's packages, with the extra `demo`; the photographs are those of docs/examples.png.  Where
+there is no tensorstore, grain or array-record yet (Python 3.15), maps can be made without:
+
+    pip install jax scipy scikit-image safetensors
+    pip install --no-deps flax jaxtyping wadler-lindig optax msgpack rich absl-py etils treescope pyyaml
 """
 
 import os

@@ -94,10 +94,13 @@ def test_a_section_that_fails_is_named_and_takes_no_other_with_it(tmp_path: Path
 
 def test_what_is_timed_needs_no_reader_of_data_sets():
     """On the machine of a GPU there may be neither."""
-    readers = "import sys; sys.modules |= dict.fromkeys(('grain', 'tensorflow_datasets'));"
+    readers = (
+        "import sys; sys.modules |= dict.fromkeys(('grain', 'array_record', 'tensorflow_datasets', 'matplotlib'));"
+    )
     scripts = {script for script, *_ in comparisons.ON_A_GPU.values()} | {"sides"}
-    imports = "; ".join(f"import benchmarks.{script}" for script in sorted(scripts))
-    subprocess.run([sys.executable, "-c", f"{readers} import btbnet_jax.training; {imports}"], check=True, cwd=ROOT)
+    modules = [*(f"benchmarks.{script}" for script in sorted(scripts)), "btbnet_jax.training", "btbnet_jax.weights"]
+    modules += ["btbnet_jax.sources.generated", "btbnet_jax.sources.simulated"]
+    subprocess.run([sys.executable, "-c", f"{readers} import {', '.join(modules)}"], check=True, cwd=ROOT)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")

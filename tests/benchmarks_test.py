@@ -49,6 +49,7 @@ def saved_table(script: str, *arguments: str, folder: Path) -> str:
             ["forward, 1 x 16 x 16"],
         ),
         ("tiles", "--sizes 40x90,16x16 --tiles 64", ["40 × 90", "16 × 16"]),
+        ("tiles", "--sizes 16x16 --tiles 64 --once", ["16 × 16"]),
         ("layers", "--side 24 --channels 4:8,64 --turns 1", ["4:8, 24 × 24", "64, 24 × 24", "2048 × 2048"]),
         ("layers", "--side 24 --channels 8 --turns 1 --batch 2 --gradients", ["8, 24 × 24", "2048 × 2048"]),
         ("layers", "--side 24 --channels 8 --turns 1 --batch 2 --eight-bits", ["8, 24 × 24", "2048 × 2048"]),

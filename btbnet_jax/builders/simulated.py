@@ -65,7 +65,7 @@ class SimulatedBuilder(SourceBuilder, skip_registration=True):
             name="layered_with_patches",
             layered=True,
             patches=True,
-            description="The same scenes, with patches without texture in the photographs.",
+            description="The scenes of `layered`, with patches without texture in the photographs.",
         ),
         *(
             SimulatedConfig(

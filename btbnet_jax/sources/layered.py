@@ -79,8 +79,9 @@ def scene(
       far: a photograph that is clear everywhere.
       near: another one, of any size, of which a part stands before it.
       without: one of `INGREDIENTS` to leave out, None for none.
-      patches: whether both photographs get patches without texture, each of one colour with soft shades and a sharp
-        outline before the blur, so that what is smooth is not always blurred.  All else stays the same.
+      patches: whether each photograph gets none to three patches without texture, of 2 to 20 % of the image, of one
+        colour with soft shades and a sharp outline before the blur, so that what is smooth is not always blurred.  All
+        else stays the same.
     """
     size = far.shape[0], far.shape[1]
     plan = _plan(rng, without)
