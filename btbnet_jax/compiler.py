@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -53,12 +52,10 @@ def _known(name: str, value: str | bool) -> dict[str, str | bool]:
 def has_onednn() -> bool:
     """Returns whether XLA leaves convolutions to oneDNN here where `compiler_options` ask for it.
 
-    jaxlib 0.12.0 does on CPUs of Intel and AMD, 0.10.2 does not, and 0.11.2 aborts the process when it computes them
-    ("required_size <= provided_size" in onednn_convolution.cc), so those before 0.12 are not asked.  A map's program
-    compiles in half the time then, but cannot be kept for later processes: XLA fails when it writes it, with
-    std::bad_alloc.
+    jaxlib 0.11.2 and 0.12.0 do on CPUs of Intel and AMD, 0.10.2 does not.  A map's program compiles in half the time
+    then, but cannot be kept for later processes: XLA fails when it writes it, with std::bad_alloc.
     """
-    if jax.default_backend() != "cpu" or _jaxlib_version() < (0, 12):
+    if jax.default_backend() != "cpu":
         return False
 
     def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -68,10 +65,6 @@ def has_onednn() -> bool:
     with not_kept():
         program = jax.jit(convolve).lower(features, kernel).compile(compiler_options(onednn=True))
     return "__onednn$convolution" in str(program.as_text())
-
-
-def _jaxlib_version() -> tuple[int, ...]:
-    return tuple(int(number) for number in version("jaxlib").split(".")[:2])
 
 
 _SETTING = RLock()

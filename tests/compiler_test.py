@@ -55,11 +55,6 @@ def test_convolutions_are_left_to_onednn_where_xla_has_it():
     assert " maximum(" not in program
 
 
-def test_a_jaxlib_whose_onednn_aborts_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compiler, "version", lambda _: "0.11.2")
-    assert not has_onednn.__wrapped__()
-
-
 def test_a_program_for_onednn_is_not_kept(tmp_path: Path):
     """Where XLA has it, to write such a program would end in a warning, which the tests take for an error."""
     script = """

@@ -80,7 +80,10 @@ class OneDnn(_OnCpu):
 
     def by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
         """Returns what `Direct` does, but for rounding."""
-        if x.shape[-1] < LEAST_INPUTS:
+        # That by a kernel from one channel to one is as large as the kernel of another: XLA takes one for the other, and
+        # aborts ("required_size <= provided_size" in its onednn_convolution.cc).
+        one_by_one = x.shape[-1] == gradient.shape[-1] == 1
+        if x.shape[-1] < LEAST_INPUTS and not one_by_one:
             return super().by_kernel(x, kernel, gradient)
         return kernel_gradient.by_products(x, gradient).astype(gradient.dtype)
 
