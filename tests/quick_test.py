@@ -137,3 +137,5 @@ def test_which_convolution_is_the_fastest(onednn: bool, monkeypatch: pytest.Monk
     narrow, half = NetworkConfig(width=0.125), NetworkConfig(dtype="bfloat16")
     assert fastest_convolution(narrow) is (OneDnnConvolution if onednn else QuickConvolution)
     assert fastest_convolution(half) is (OneDnnConvolution if onednn else Convolution)
+    assert fastest_convolution(NetworkConfig(width=1 / 64)) is QuickConvolution  # in whose gradients XLA would abort
+    assert fastest_convolution(NetworkConfig(width=1 / 64, dtype="bfloat16")) is Convolution

@@ -62,7 +62,7 @@ def _take_gradients(dtype: jnp.dtype) -> None:
 
 
 def _train_and_save(dtype: Any) -> None:
-    network = NetworkConfig(scales=(Fraction(1, 2),), num_steps=1, width=1 / 64, dtype=dtype)
+    network = NetworkConfig(scales=(Fraction(1, 2),), num_steps=1, width=1 / 32, dtype=dtype)
     optimiser = OptimiserConfig(
         kind="muon", learning_rate=1e-3, warmup_steps=1, clip_norm=1.0, ema=0.9, keep_norms=True
     )

@@ -80,10 +80,7 @@ class OneDnn(_OnCpu):
 
     def by_kernel(self, x: Features, kernel: Kernel, gradient: Features) -> Kernel:
         """Returns what `Direct` does, but for rounding."""
-        # That by a kernel from one channel to one is as large as the kernel of another: XLA takes one for the other, and
-        # aborts ("required_size <= provided_size" in its onednn_convolution.cc).
-        one_by_one = x.shape[-1] == gradient.shape[-1] == 1
-        if x.shape[-1] < LEAST_INPUTS and not one_by_one:
+        if x.shape[-1] < LEAST_INPUTS:
             return super().by_kernel(x, kernel, gradient)
         return kernel_gradient.by_products(x, gradient).astype(gradient.dtype)
 
@@ -131,11 +128,14 @@ def fastest_convolution(config: NetworkConfig) -> type[Convolution]:
 
     The quick ones are for a CPU; `precision="highest"` asks for XLA's direct sum.  Float32 networks with layers wide
     enough for Winograd's way stay with it alone: oneDNN gains nothing in their narrow layers, and their programs, which
-    compile for long, can then be kept for later processes.
+    compile for long, can then be kept for later processes.  Nothing is left to oneDNN where layers have one channel:
+    XLA aborts the process in their gradients, or crashes (jaxlib 0.11.2 and 0.12.0, "required_size <= provided_size" in
+    onednn_convolution.cc); from two channels on that was never seen.
     """
     if config.precision == "highest" or jax.default_backend() != "cpu":
         return Convolution
-    if (config.dtype == "bfloat16" or config.channels(512) < LEAST_CHANNELS) and has_onednn():
+    gains = config.dtype == "bfloat16" or config.channels(512) < LEAST_CHANNELS
+    if gains and config.channels(64) > 1 and has_onednn():
         return OneDnnConvolution
     return QuickConvolution if config.dtype == "float32" else Convolution
 
