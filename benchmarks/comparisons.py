@@ -44,8 +44,9 @@ def _compared(*options: str) -> tuple[str, ...]:
 
 
 ALL = _sides(*SIDES)
-FLOAT32 = _sides(*(side for side in SIDES if "bfloat16" not in side))
 WITHOUT_DIRECT = _sides(*(side for side in SIDES if side != "JAX, direct"))
+FLOAT32 = [side for side in WITHOUT_DIRECT if "bfloat16" not in side]
+BFLOAT16 = _sides("JAX, bfloat16", "PyTorch, bfloat16 channels last", "PyTorch, bfloat16 compiled")
 ONE_TURN = ("--repeat=1", "--in-a-row", *WITHOUT_DIRECT)
 
 ON_A_CPU: Sections = {
@@ -59,22 +60,12 @@ ON_A_CPU: Sections = {
     "One stream of the paper's network (1S), 320 × 320": _compared("--scales=1", "--repeat=3", *ALL),
     "A training step of the paper's network, 320 × 320": _compared("--task=train", *ONE_TURN),
     "The same in turns": _compared("--task=train", "--repeat=2", *_sides("JAX, quick", "PyTorch, eager")),
-    "The same in turns, bfloat16": _compared(
-        "--task=train",
-        "--repeat=2",
-        *_sides("JAX, bfloat16", "PyTorch, bfloat16 channels last", "PyTorch, bfloat16 compiled"),
-    ),
-    "The paper's network, 1224 × 817": _compared(
-        *LARGE, "--repeat=0", "--in-a-row", *(side for side in FLOAT32 if side != "--side=JAX, direct")
-    ),
+    "The same in turns, bfloat16": _compared("--task=train", "--repeat=2", *BFLOAT16),
+    "The paper's network, 1224 × 817": _compared(*LARGE, "--repeat=0", "--in-a-row", *FLOAT32),
 }
 
 LIMITED = ("--gpu", "--in-a-row", "--first-limit=240", "--limit=30")
-HALF = (
-    *LIMITED,
-    "--repeat=10",
-    *_sides("JAX, bfloat16", "PyTorch, bfloat16 channels last", "PyTorch, bfloat16 compiled"),
-)
+HALF = (*LIMITED, "--repeat=10", *BFLOAT16)
 FULL = (*LIMITED, *_sides("JAX, direct", "PyTorch, channels last", "PyTorch, compiled"))
 STEP = ("full_network", "--only=train", "--dtype=bfloat16", "--batch=4", "--repeat=5")
 ON_A_GPU: Sections = {

@@ -9,8 +9,8 @@
 A layer is 3 x 3, with bias and ReLU. The network's own ways are Winograd's, several columns at a time where channels
 are few, and oneDNN's where XLA has it; with gradients, which way is taken depends on the layer.  All take turns in one
 process.  Rates count the operations of direct sums for every way, so that they can be compared; the last row is the
-best turn of a matrix product of 2048 x 2048 (8192 on a GPU). What it would save at most to fuse a layer with the
-next, so that features stay in the cache between them, is the time in which they are written and read.
+best turn of a matrix product of 2048 x 2048 (8192 on a GPU).  What it would save at most to fuse a layer with the next,
+so that features stay in the cache between them, is the time in which they are written and read.
 """
 
 import argparse

@@ -40,6 +40,7 @@ def test_maps_of_btbnet_detect_have_the_scores_of_evaluate(
     expected, found = (
         json.loads((tmp_path / folder / "results.json").read_text())["scores"][0] for folder in ("out", "scores")
     )
+    assert (expected["method"], found["method"]) == ("btbnet-small", "maps")
     assert 0.3 < expected["adaptive"] < 1
     for protocol in metrics.PROTOCOLS:
         assert found[protocol.__name__] == pytest.approx(expected[protocol.__name__], abs=1e-4), protocol.__name__
